@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+// Runs the privileged tests. usage: lane.mjs LANE [--jobs N] [--timeout SECONDS] [PART-OF-A-FILE-NAME…]
+//   kernel  build/test/kernel on this machine, each file in network and mount namespaces of its own
+//   guest   the same files and build/test/guest, one after the other in one User-Mode Linux guest
+//   lab     build/test/lab on this machine; these files boot guests themselves
+// A test file is a node program that prints TAP. Exit status 1 when a test fails or none ran, 2 on wrong usage.
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { GuestRunner, HostRunner } from './lane/runners.mjs';
+import { counts, report } from './lane/verdict.mjs';
+
+const LANES = {
+  kernel: { folders: ['kernel'], seconds: 120, Runner: HostRunner },
+  guest: { folders: ['kernel', 'guest'], seconds: 300, Runner: GuestRunner },
+  lab: { folders: ['lab'], seconds: 300, Runner: HostRunner },
+};
+
+function fail(status, message) {
+  console.error(`lane: ${message}`);
+  process.exit(status);
+}
+
+function usage() {
+  let parsed;
+  try {
+    parsed = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string' }, timeout: { type: 'string' } } });
+  } catch (cause) {
+    fail(2, cause.message);
+  }
+  const [name, ...parts] = parsed.positionals;
+  const lane = Object.hasOwn(LANES, name ?? '') ? LANES[name] : fail(2, `say which: ${Object.keys(LANES).join(', ')}`);
+  const jobs = count('--jobs', parsed.values.jobs ?? '1');
+  const seconds = count('--timeout', parsed.values.timeout ?? String(lane.seconds));
+  if (jobs > 1 && lane.Runner === GuestRunner) fail(2, 'a guest has one processor: no --jobs in this lane');
+  return { lane, parts, jobs, seconds };
+}
+
+function count(option, text) {
+  if (!/^[1-9]\d{0,5}$/.test(text)) fail(2, `${option} takes a whole number from 1, not "${text}"`);
+  return Number(text);
+}
+
+function testFiles(folders, parts) {
+  const found = [];
+  for (const folder of folders) {
+    const root = path.join('build', 'test', folder);
+    if (!fs.existsSync(root)) continue;
+    for (const entry of fs.readdirSync(root, { recursive: true, encoding: 'utf8' }).sort()) {
+      if (entry.endsWith('.test.js')) found.push(path.join(root, entry));
+    }
+  }
+  return parts.length === 0 ? found : found.filter((file) => parts.some((part) => file.includes(part)));
+}
+
+async function runAll(runner, files, jobs, seconds) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const queue = [...files];
+  const worker = async () => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const verdict = await runner.run(file, seconds);
+      console.log(report(verdict));
+      for (const key of Object.keys(total)) total[key] += verdict[key];
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return total;
+}
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+const { lane, parts, jobs, seconds } = usage();
+if (process.geteuid() !== 0) fail(1, 'these tests make namespaces and change network state: run as root');
+const files = testFiles(lane.folders, parts);
+if (files.length === 0) fail(1, `no test file in build/test/{${lane.folders.join(',')}} matches; was it built?`);
+
+const runner = new lane.Runner();
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.once(signal, () => runner.stop().finally(() => process.exit(status)));
+}
+let total;
+try {
+  total = await runAll(runner, files, jobs, seconds);
+} catch (cause) {
+  await runner.stop();
+  fail(1, cause.message);
+}
+await runner.stop();
+console.log(counts(total));
+process.exitCode = total.failed > 0 || total.passed + total.failed === 0 ? 1 : 0;

@@ -1,0 +1,284 @@
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { AgentPort, InspectRow, Status } from '../api/agent.js';
+import { allRoutes } from '../api/routes.js';
+import { ApiServer } from '../api/server.js';
+import { toWeftError } from '../base/errors.js';
+import { RealKernel } from '../kernel/real/kernel.js';
+import { loadNative } from '../kernel/real/native.js';
+import { probe } from '../kernel/real/probe.js';
+import { Spaces } from '../kernel/real/spaces.js';
+import { Watch } from '../kernel/real/watch.js';
+import { nameOf, type Stored, type Wish } from '../model/registry.js';
+import { GATEWAY_SUBNETS } from '../network/gateway.js';
+import { affected, type Change, produce, producers } from '../network/produce.js';
+import type { BalancerChoice, World } from '../network/world.js';
+import { NODE_NS, type Ns } from '../objects/kind.js';
+import { KINDS } from '../objects/registry.js';
+import { Desired, Dirt } from '../reconcile/desired.js';
+import { type Cause, Loop } from '../reconcile/loop.js';
+import { everything, type PassResult } from '../reconcile/pass.js';
+import { Store } from '../state/store.js';
+import { chooseBalancer, flowMemory, gatewayOf, gatewaySubnet } from './choices.js';
+import { Events } from './events.js';
+import { inspect, inspectable } from './inspect.js';
+import type { Options } from './options.js';
+import { underlayMtu } from './underlay.js';
+
+/** Kinds whose objects come from other nodes' rows: not pruned while those rows may be unknown. */
+const FROM_PEERS = new Set(['neighbour', 'fdb', 'real-server', 'nft']);
+
+/** The agent: the wish, what it means for the kernel, and the loop that makes it so. */
+export class Agent implements AgentPort {
+  readonly startedAt = Date.now();
+  readonly events = new Events();
+  readonly store: Store;
+  readonly loop: Loop;
+  readonly #desired = new Desired(KINDS);
+  readonly #spaces: Spaces;
+  readonly #kernel: RealKernel;
+  readonly #watch: Watch;
+  readonly #server: ApiServer;
+  readonly #phases = new Map<string, Status>();
+  #mtu = 1500;
+  #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
+  #gateway = gatewayOf(GATEWAY_SUBNETS[0] as string);
+  #before: Wish;
+
+  constructor(
+    readonly options: Options,
+    readonly log: Logger,
+  ) {
+    this.#spaces = new Spaces(loadNative(), options.runDir);
+    this.#spaces.locate = (ns) => this.#locate(ns);
+    this.#kernel = new RealKernel(this.#spaces);
+    this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
+      this.#spaces.identify(at),
+    );
+    this.#before = this.store.wish;
+    this.loop = new Loop(this.#kernel, this.#desired, (ns, kind, key) => this.#gate(ns, kind, key));
+    this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#attempt(() => this.#heard(dirt, lost)));
+    this.#server = new ApiServer(options.socket, allRoutes(this), (error, request) =>
+      this.log.error({ err: error, request }, 'request failed'),
+    );
+  }
+
+  /** Comes up: state, first pass, socket. Traffic that flows is not touched where nothing changed. */
+  async start(): Promise<void> {
+    await this.#server.listen();
+    this.store.load();
+    if (this.store.fresh && this.#spaces.pins().length > 0) {
+      this.store.distrust('the state directory is empty, but namespaces of an earlier life exist');
+    }
+    const { doubt } = this.store.confidence;
+    if (doubt !== undefined)
+      this.log.warn({ doubt }, 'state is in doubt: nothing unknown is removed until the wish is stated anew');
+    this.#mtu = await underlayMtu(this.#spaces, this.options.advertise);
+    this.#balancer = chooseBalancer(this.options.lb, await probe(this.#spaces));
+    this.#gateway = gatewayOf(await gatewaySubnet(this.#spaces, this.store));
+    this.#before = this.store.wish;
+    this.#recompute('all');
+    this.store.on('change', (mutations) => this.#changed(mutations));
+    this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
+    this.store.on('trouble', (error) => this.#report('trouble', '', error.message, error.hint));
+    this.loop.on('pass', (result, causes) => void this.#attempt(() => this.#passed(result, causes)));
+    this.loop.on('drift', ({ op }) =>
+      this.#report('drift', op.owner, `${op.verb} ${op.kind} ${op.key} in ${op.ns}: ${op.because}`),
+    );
+    this.loop.on('trouble', ({ owner, error }) => this.#report('trouble', owner, error.message, error.hint));
+    this.#watch.start();
+    await this.loop.start();
+  }
+
+  /** Ends the agent; the data plane stays as it is. */
+  async stop(): Promise<void> {
+    this.#watch.stop();
+    await this.#server.close();
+    await this.loop.stop();
+    this.store.close();
+    this.#spaces.closeAll();
+    this.#spaces.unmountIfEmpty();
+  }
+
+  statusOf(stored: Stored): Status {
+    const name = nameOf(stored);
+    const trouble = this.loop.trouble(name);
+    const applied = this.loop.appliedRevision >= stored.revision;
+    const draining = (stored.spec as { state?: string }).state === 'draining';
+    const phase = trouble ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
+    const before = this.#phases.get(name);
+    const since = before?.phase === phase ? before.since : new Date(trouble?.since ?? Date.now()).toISOString();
+    const status: Status = { phase, revision: stored.revision, since };
+    if (trouble) status.reason = trouble.error.message;
+    if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
+    this.#phases.set(name, status);
+    return status;
+  }
+
+  locationOf(sandbox: string): { path: string; files: string } {
+    const location = this.#locate(sandbox);
+    const handedOver = location && ('path' in location ? location.path : `/proc/${location.pid}/ns/net`);
+    return { path: handedOver ?? this.#spaces.path(sandbox), files: join(this.options.runDir, 'sandboxes', sandbox) };
+  }
+
+  summary(): Record<string, unknown> {
+    const { node, advertise, dataPathPort } = this.options;
+    const { doubt } = this.store.confidence;
+    const troubles = this.loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() }));
+    const wish = this.store.wish;
+    const counts = Object.fromEntries(
+      (['networks', 'sandboxes', 'endpoints', 'services', 'nodes', 'peers'] as const).map((table) => [
+        table,
+        wish[table].size,
+      ]),
+    );
+    return {
+      node,
+      advertise,
+      dataPathPort,
+      balancer: this.#balancer.name,
+      flowMemory: flowMemory(this.#balancer),
+      gatewaySubnet: this.#gateway.subnet,
+      pid: process.pid,
+      uptimeSeconds: Math.round((Date.now() - this.startedAt) / 1000),
+      phase: troubles.length || doubt !== undefined ? 'degraded' : 'ready',
+      revision: this.store.revision,
+      appliedRevision: this.loop.appliedRevision,
+      pruneGate: doubt === undefined ? 'open' : `shut: ${doubt}`,
+      counts,
+      counters: this.loop.counters,
+      held: this.loop.held,
+      troubles,
+    };
+  }
+
+  inspectable(): string[] {
+    return inspectable();
+  }
+
+  inspect(what: string): Promise<InspectRow[]> {
+    return inspect(this.#kernel, this.#desired, what);
+  }
+
+  async down(): Promise<{ removed: number }> {
+    const before = this.loop.counters.operations;
+    this.#dismantling = true;
+    try {
+      this.store.clear();
+      await this.loop.settle();
+      await this.loop.sweep();
+      this.#spaces.unmountIfEmpty();
+    } finally {
+      this.#dismantling = false;
+    }
+    return { removed: this.loop.counters.operations - before };
+  }
+  #dismantling = false;
+
+  #world(): World {
+    const { node: name, advertise: vtep, dataPathPort } = this.options;
+    return {
+      wish: this.store.wish,
+      self: { name, vtep, dataPathPort },
+      underlayMtu: this.#mtu,
+      balancer: this.#balancer,
+      gateway: this.#gateway,
+      number: (space, key, first) => this.store.number(space, key, first),
+      resolverPorts: () => undefined,
+    };
+  }
+
+  /** Kernel objects for what changed. */
+  #recompute(changes: readonly string[] | 'all'): Dirt {
+    const world = this.#world();
+    const dirt = new Dirt();
+    const names = changes === 'all' ? new Set([...this.#desired.producers(), ...producers(world.wish)]) : changes;
+    for (const name of names) dirt.merge(this.#desired.set(name, produce(world, name)));
+    this.loop.wishRevision = this.store.revision;
+    return dirt;
+  }
+
+  #changed(mutations: readonly Change[]): void {
+    const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
+    this.#before = this.store.wish;
+    for (const { table, id } of mutations) {
+      const stored = this.store.get(table, id);
+      this.events.add({ type: 'change', object: nameOf({ table, id }), message: stored ? 'set' : 'removed' });
+    }
+    this.loop.wake(dirt, 'wish');
+  }
+
+  async #heard(dirt: Dirt, lost: boolean): Promise<void> {
+    if (lost) {
+      this.log.warn('kernel notifications were lost: comparing everything');
+      this.loop.wake(await everything(this.#kernel, this.#desired), 'kernel');
+      return;
+    }
+    const link = [...dirt.scopes.values()].some((scope) => scope.ns === NODE_NS && scope.kind === 'link');
+    if (link) await this.#attempt(() => this.#followUnderlay());
+    // Neighbours come and go in sandboxes; only where the wish has some does a lost one matter.
+    for (const [id, { ns, kind }] of dirt.scopes) {
+      if (kind === 'neighbour' && this.#desired.in(ns, kind).length === 0) dirt.scopes.delete(id);
+    }
+    if (dirt.scopes.size > 0) this.loop.wake(dirt, 'kernel');
+  }
+
+  /** More is known of the wish: what was held back may go now. */
+  async #lookAgain(): Promise<void> {
+    const dirt = await everything(this.#kernel, this.#desired);
+    this.loop.wishRevision = this.store.revision;
+    this.loop.wake(dirt, 'wish');
+  }
+
+  /** Work that nobody waits for: what fails is told, and the next notification or sweep tries again. */
+  async #attempt(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      const { message, hint } = toWeftError(error);
+      this.#report('trouble', '', message, hint);
+    }
+  }
+
+  async #followUnderlay(): Promise<void> {
+    const mtu = await underlayMtu(this.#spaces, this.options.advertise);
+    if (mtu === this.#mtu) return;
+    this.#mtu = mtu;
+    this.loop.wake(this.#recompute('all'), 'wish');
+  }
+
+  async #passed(result: PassResult, causes: ReadonlySet<Cause>): Promise<void> {
+    if (causes.has('start')) {
+      this.log.info(
+        { adopted: result.kept, changes: result.done.length },
+        `adopted ${result.kept} objects, ${result.done.length} changes`,
+      );
+    }
+    this.#spaces.begin();
+    try {
+      for (const { ns, kind } of this.#desired.scopes()) if (kind === 'link') await this.#watch.listenTo(ns);
+    } finally {
+      this.#spaces.passed();
+    }
+  }
+
+  #report(type: 'drift' | 'trouble', object: string, message: string, hint?: string): void {
+    this.log.warn({ object, ...(hint !== undefined && { hint }) }, `${type}: ${message}`);
+    this.events.add({ type, object, message, ...(hint !== undefined && { details: { hint } }) });
+  }
+
+  #locate(ns: Ns): { path: string } | { pid: number } | undefined {
+    const spec = this.store.get('sandboxes', ns)?.spec;
+    if (spec?.netns !== undefined) return { path: spec.netns };
+    return spec?.pid === undefined ? undefined : { pid: spec.pid };
+  }
+
+  /** Why an object that nothing wishes may not go yet. */
+  #gate(ns: Ns, kind: string, key: string): string | undefined {
+    if (this.#dismantling || this.#desired.isReleased(ns, kind, key)) return undefined;
+    const { doubt, peersKnown } = this.store.confidence;
+    if (doubt !== undefined) return `held until the wish is stated anew (${doubt})`;
+    if (!peersKnown && FROM_PEERS.has(kind)) return 'held until a snapshot of the peers has ended';
+    return undefined;
+  }
+}

@@ -1,0 +1,126 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parse as parseYaml } from 'yaml';
+import { WeftError } from '../base/errors.js';
+import { canonicalIp } from '../base/ip.js';
+import { NAME_PATTERN } from '../model/scalars.js';
+
+/** How the agent was asked to run. */
+export interface Options {
+  node: string;
+  advertise: string;
+  dataPathPort: number;
+  runDir: string;
+  stateDir: string;
+  socket: string;
+  lb: 'auto' | 'ipvs' | 'nft';
+  logLevel: string;
+  logFormat: 'pretty' | 'json';
+  cleanup: boolean;
+}
+
+const port = (text: string): number => {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1 || n > 65535) throw new InvalidArgumentError('a port is 1-65535');
+  return n;
+};
+const nodeName = (text: string): string => {
+  if (!NAME_PATTERN.test(text)) throw new InvalidArgumentError('use 1-63 of [a-zA-Z0-9][a-zA-Z0-9_.-]*');
+  return text;
+};
+const address = (text: string): string => {
+  try {
+    return canonicalIp(text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+};
+const unsupported =
+  (flag: string, only: string) =>
+  (text: string): string => {
+    if (text === only) return text;
+    throw new InvalidArgumentError(`${flag} ${text} is not supported yet; use ${only}`);
+  };
+
+/** The command line. Precedence: flag, environment (`WEFT_*`), config file, default. */
+function command(): Command {
+  const option = (flags: string, text: string, env: string) => new Option(flags, text).env(env);
+  return new Command('weftd')
+    .description('data plane of a container overlay network and routing mesh: the agent of one node')
+    .addOption(option('--node <name>', 'name of this node', 'WEFT_NODE').argParser(nodeName))
+    .addOption(option('--advertise <ip>', 'underlay address of this node', 'WEFT_ADVERTISE').argParser(address))
+    .addOption(
+      option('--data-path-port <port>', 'UDP port of VXLAN', 'WEFT_DATA_PATH_PORT').argParser(port).default(4789),
+    )
+    .addOption(option('--run-dir <dir>', 'namespaces, sockets, sandbox files', 'WEFT_RUN_DIR').default('/run/weft'))
+    .addOption(option('--state-dir <dir>', 'journal of the desired state', 'WEFT_STATE_DIR').default('/var/lib/weft'))
+    .addOption(option('--socket <path>', 'API socket; RUN_DIR/weft.sock when not given', 'WEFT_SOCKET'))
+    .addOption(option('--lb <balancer>', 'load balancer', 'WEFT_LB').choices(['auto', 'ipvs', 'nft']).default('auto'))
+    .addOption(
+      option('--store <store>', 'where the wish is kept', 'WEFT_STORE')
+        .argParser(unsupported('--store', 'local'))
+        .default('local'),
+    )
+    .addOption(
+      option('--gossip <source>', 'gossip to join', 'WEFT_GOSSIP')
+        .argParser(unsupported('--gossip', 'off'))
+        .default('off'),
+    )
+    .addOption(
+      option('--log-level <level>', 'how much to say', 'WEFT_LOG_LEVEL')
+        .choices(['trace', 'debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
+    .addOption(
+      option('--log-format <format>', 'how to say it', 'WEFT_LOG_FORMAT').choices(['pretty', 'json']).default('json'),
+    )
+    .addOption(option('--config <file>', 'YAML file with these options', 'WEFT_CONFIG'))
+    .option('--cleanup', 'remove everything that weft owns on this node, and end', false);
+}
+
+/**
+ * Reads options. Usage errors end the process with 2, as commander prints them.
+ * @throws WEFT_INVALID_ARGUMENT for the config file
+ */
+export function readOptions(argv: readonly string[]): Options {
+  const program = command();
+  program.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+  program.parse([...argv], { from: 'user' });
+  const file = program.opts<{ config?: string }>().config;
+  if (file !== undefined) applyFile(program, file);
+  const given = program.opts<Partial<Options>>();
+  for (const needed of ['node', 'advertise'] as const) {
+    if (given[needed] === undefined) program.error(`error: option --${needed} is needed (see weftd --help)`);
+  }
+  const options = given as Options;
+  return { ...options, socket: options.socket ?? join(options.runDir, 'weft.sock') };
+}
+
+/** Values of the file count where neither flag nor environment said anything. */
+function applyFile(program: Command, file: string): void {
+  let values: unknown;
+  try {
+    values = parseYaml(readFileSync(file, 'utf8')) ?? {};
+  } catch (error) {
+    throw new WeftError('WEFT_INVALID_ARGUMENT', `cannot read config ${file}: ${(error as Error).message}`);
+  }
+  for (const [key, value] of Object.entries(values as Record<string, unknown>)) {
+    const option = program.options.find((o) => o.long === `--${key}`);
+    if (!option || key === 'config') {
+      throw new WeftError(
+        'WEFT_INVALID_ARGUMENT',
+        `config ${file}: unknown option "${key}"`,
+        'names are those of the flags',
+      );
+    }
+    const source = program.getOptionValueSource(option.attributeName());
+    if (source === 'cli' || source === 'env') continue;
+    try {
+      const parsed = option.parseArg ? option.parseArg(String(value), undefined) : value;
+      program.setOptionValueWithSource(option.attributeName(), parsed, 'config');
+    } catch (error) {
+      throw new WeftError('WEFT_INVALID_ARGUMENT', `config ${file}: ${key}: ${(error as Error).message}`);
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import type { ServerResponse } from 'node:http';
+import { createInterface } from 'node:readline';
+import { WeftError } from '../base/errors.js';
+import type { Stored, Table } from '../model/registry.js';
+import { type GossipRow, parseGossipRow } from '../state/gossip.js';
+import type { AgentPort } from './agent.js';
+import { numberParam, type Request } from './http.js';
+import { waitIfAsked } from './objects.js';
+import type { Route } from './router.js';
+
+export function gossipRoutes(agent: AgentPort): Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/v1/gossip',
+      summary: 'table updates from the control plane, NDJSON; one body is one change',
+      query: { wait: '`applied`: answer when the kernel shows it', timeoutMs: 'how long to wait' },
+      run: async (request) => {
+        const rows = await readRows(request);
+        const changed = agent.store.gossip(rows);
+        await waitIfAsked(agent, request);
+        return { body: { revision: agent.store.revision, rows: rows.length, changed } };
+      },
+    },
+    {
+      method: 'GET',
+      path: '/v1/gossip',
+      summary: 'streams this node’s own rows, for the control plane to spread',
+      query: { since: 'only rows that changed after this revision', follow: '`false` ends after the present rows' },
+      run: (request) => ({ stream: (response) => streamOwn(agent, request, response) }),
+    },
+  ];
+}
+
+async function readRows(request: Request): Promise<GossipRow[]> {
+  const rows: GossipRow[] = [];
+  let n = 0;
+  for await (const line of createInterface({ input: request.raw, crlfDelay: Number.POSITIVE_INFINITY })) {
+    n++;
+    if (line.trim() !== '') rows.push(parseGossipRow(line, n));
+  }
+  return rows;
+}
+
+/** Bytes that may wait for a slow reader before it is dropped. */
+const MAX_BACKLOG = 8 * 1024 * 1024;
+
+function streamOwn(agent: AgentPort, request: Request, response: ServerResponse): void {
+  const since = numberParam(request, 'since', 0);
+  if (since > agent.store.revision) {
+    throw new WeftError('WEFT_GONE', `revision ${since} is not known here`, 'start again without since');
+  }
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  const write = (row: unknown) => {
+    response.write(`${JSON.stringify(row)}\n`);
+    if (response.writableLength > MAX_BACKLOG) {
+      stop();
+      response.end(
+        `${JSON.stringify({ error: { code: 'WEFT_TOO_LARGE', message: 'dropped: the reader is too slow' } })}\n`,
+      );
+    }
+  };
+  for (const table of ['networks', 'services', 'nodes', 'endpoints'] as const) {
+    for (const stored of agent.store.wish[table].values() as Iterable<Stored>) {
+      if (stored.revision > since) for (const row of ownRows(agent, stored.table, stored.id, stored)) write(row);
+    }
+  }
+  const onChange = (mutations: readonly { table: Table; id: string; stored?: Stored }[]) => {
+    for (const m of mutations) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
+  };
+  const stop = () => agent.store.off('change', onChange);
+  if (request.query.get('follow') === 'false') {
+    response.end();
+    return;
+  }
+  agent.store.on('change', onChange);
+  response.on('close', stop);
+}
+
+/** The gossip row that tells others about an object of this node; none for what only concerns this node. */
+function ownRows(agent: AgentPort, table: Table, id: string, stored: Stored | undefined): unknown[] {
+  const { name, vtep } = agent.store.self;
+  if (stored && stored.origin !== 'api') return [];
+  const stamp = { node: name, ltime: stored?.revision ?? agent.store.revision };
+  const row = (to: string, key: string, value: unknown) =>
+    stored ? [{ table: to, op: 'set', key, ...stamp, value }] : [{ table: to, op: 'delete', key, ...stamp }];
+  if (table === 'endpoints') {
+    const { spec } = (stored ?? { spec: undefined }) as { spec?: Stored<'endpoints'>['spec'] };
+    const [address, addressV6] = spec?.addresses ?? [];
+    const { network, mac, service, state, weight, aliases, sandbox } = spec ?? {};
+    const value = { network, address, addressV6, mac, vtep, service, state, weight, aliases, sandbox };
+    return row('peers', `${name}/${id}`, value);
+  }
+  if (table === 'networks' || table === 'services') return row(table, id, stored?.spec);
+  return table === 'nodes' && id === name ? row('nodes', id, stored?.spec) : [];
+}

@@ -1,0 +1,177 @@
+import { WeftError } from '../base/errors.js';
+import { BODIES, SINGULAR, type Stored, TABLES, type Table } from '../model/registry.js';
+import { missing } from '../state/check.js';
+import type { AgentPort } from './agent.js';
+import { flagParam, ifMatch, jsonBody, numberParam, type Reply, type Request } from './http.js';
+import type { Route } from './router.js';
+
+/** An object as the API shows it. */
+export function shown(agent: AgentPort, stored: Stored): Record<string, unknown> {
+  const { id, origin, revision, spec, node, ltime } = stored;
+  const location = stored.table === 'sandboxes' && { location: agent.locationOf(id) };
+  const row = { ...(node && { node }), ...(ltime !== undefined && { ltime }) };
+  return { id, ...spec, ...location, origin, revision, ...row, status: agent.statusOf(stored) };
+}
+
+/** GET, PUT and DELETE for every table. */
+export function objectRoutes(agent: AgentPort): Route[] {
+  return TABLES.flatMap((table) => [
+    { method: 'GET', path: `/v1/${table}`, summary: `lists ${table}`, run: () => list(agent, table) },
+    { method: 'GET', path: `/v1/${table}/:id`, summary: `shows one of ${table}`, run: (r) => one(agent, table, r) },
+    {
+      method: 'PUT',
+      path: `/v1/${table}/:id`,
+      summary: `creates or changes one of ${table}`,
+      body: BODIES[table].meta()?.id ?? SINGULAR[table],
+      query: WAIT,
+      run: (r) => put(agent, table, r),
+    },
+    {
+      method: 'DELETE',
+      path: `/v1/${table}/:id`,
+      summary: `removes one of ${table}`,
+      query: WAIT,
+      run: (r) => remove(agent, table, r),
+    },
+  ]);
+}
+
+const WAIT = {
+  wait: '`applied`: answer when the kernel shows it',
+  timeoutMs: 'how long to wait, 10000 when not given',
+  dryRun: 'check only',
+};
+
+function list(agent: AgentPort, table: Table): Reply {
+  const rows = [...(agent.store.wish[table].values() as Iterable<Stored>)].map((stored) => shown(agent, stored));
+  return { body: { revision: agent.store.revision, items: rows } };
+}
+
+function one(agent: AgentPort, table: Table, request: Request): Reply {
+  const id = request.params.id as string;
+  const stored = agent.store.get(table, id) as Stored | undefined;
+  if (!stored) throw missing(SINGULAR[table], id);
+  return { body: shown(agent, stored), headers: { etag: `"${stored.revision}"` } };
+}
+
+async function put(agent: AgentPort, table: Table, request: Request): Promise<Reply> {
+  const id = request.params.id as string;
+  const body = await jsonBody(request);
+  const options = { ifMatch: ifMatch(request), dryRun: flagParam(request, 'dryRun') };
+  const { stored, created } = agent.store.put(table, id, body, options);
+  if (!options.dryRun) await waitIfAsked(agent, request, table, id);
+  const reply = shown(agent, stored as Stored);
+  return { status: created ? 201 : 200, body: reply, headers: { etag: `"${stored.revision}"` } };
+}
+
+async function remove(agent: AgentPort, table: Table, request: Request): Promise<Reply> {
+  const id = request.params.id as string;
+  agent.store.remove(table, id, { ifMatch: ifMatch(request) });
+  await waitIfAsked(agent, request, table, id);
+  return { body: { id, revision: agent.store.revision } };
+}
+
+/** `?wait=applied`: until the kernel shows it. @throws WEFT_TIMEOUT naming what stands in the way */
+export async function waitIfAsked(agent: AgentPort, request: Request, table?: Table, id?: string): Promise<void> {
+  const wait = request.query.get('wait');
+  if (wait === null) return;
+  if (wait !== 'applied')
+    throw new WeftError('WEFT_INVALID_ARGUMENT', `wait="${wait}" is unknown`, 'wait=applied is what there is');
+  const timeoutMs = numberParam(request, 'timeoutMs', 10_000);
+  const revision = agent.store.revision;
+  const done = () => {
+    const stored = table && id ? (agent.store.get(table, id) as Stored | undefined) : undefined;
+    const { phase } = stored ? agent.statusOf(stored) : { phase: 'ready' };
+    return agent.loop.appliedRevision >= revision && phase !== 'pending' && phase !== 'degraded';
+  };
+  await new Promise<void>((resolve, reject) => {
+    const finish = () => {
+      if (!done()) return;
+      clearTimeout(timer);
+      agent.loop.off('pass', finish);
+      resolve();
+    };
+    const timer = setTimeout(() => {
+      agent.loop.off('pass', finish);
+      const stored = table && id ? (agent.store.get(table, id) as Stored | undefined) : undefined;
+      const reason = stored ? agent.statusOf(stored).reason : undefined;
+      reject(
+        new WeftError(
+          'WEFT_TIMEOUT',
+          `not applied within ${timeoutMs} ms${reason ? `: ${reason}` : ''}`,
+          'weft status shows what is in the way',
+        ),
+      );
+    }, timeoutMs);
+    agent.loop.on('pass', finish);
+    finish();
+  });
+}
+
+/** Routes that take or give the wish as a whole. */
+export function wishRoutes(agent: AgentPort): Route[] {
+  return [
+    {
+      method: 'PUT',
+      path: '/v1/wish',
+      summary: 'states the whole desired state of this node; what it leaves out goes',
+      query: { ...WAIT, prune: '`false` keeps what the body leaves out' },
+      run: async (request) => {
+        const bodies = wishBodies(await jsonBody(request));
+        const prune = request.query.get('prune') !== 'false';
+        const dryRun = flagParam(request, 'dryRun');
+        const mutations = agent.store.replace(bodies, { prune, dryRun });
+        if (!dryRun) await waitIfAsked(agent, request);
+        const changes = mutations.map((m) => ({
+          verb: m.stored ? 'put' : 'remove',
+          object: `${SINGULAR[m.table]}/${m.id}`,
+        }));
+        return { body: { revision: agent.store.revision, changes } };
+      },
+    },
+    {
+      method: 'GET',
+      path: '/v1/export',
+      summary: 'the api objects of this node in the form that PUT /v1/wish takes',
+      run: () => ({ body: exported(agent) }),
+    },
+  ];
+}
+
+function wishBodies(body: unknown): Partial<Record<Table, Record<string, unknown>>> {
+  if (body === null || typeof body !== 'object' || Array.isArray(body)) {
+    throw new WeftError('WEFT_INVALID_ARGUMENT', 'a wish is an object of tables', `tables are ${TABLES.join(', ')}`);
+  }
+  for (const [table, rows] of Object.entries(body)) {
+    if (!(TABLES as string[]).includes(table)) {
+      throw new WeftError(
+        'WEFT_INVALID_ARGUMENT',
+        `the wish has an unknown table "${table}"`,
+        `tables are ${TABLES.join(', ')}`,
+      );
+    }
+    if (rows === null || typeof rows !== 'object' || Array.isArray(rows)) {
+      throw new WeftError('WEFT_INVALID_ARGUMENT', `table "${table}" is not an object of bodies by id`);
+    }
+  }
+  return body as Partial<Record<Table, Record<string, unknown>>>;
+}
+
+function exported(agent: AgentPort): Record<string, Record<string, unknown>> {
+  const out: Record<string, Record<string, unknown>> = {};
+  for (const table of TABLES) {
+    for (const stored of agent.store.wish[table].values() as Iterable<Stored>) {
+      if (stored.origin !== 'api') continue;
+      out[table] ??= {};
+      out[table][stored.id] = bodyOf(stored);
+    }
+  }
+  return out;
+}
+
+/** The PUT body that gives this spec. */
+function bodyOf(stored: Stored): unknown {
+  if (stored.table !== 'endpoints') return stored.spec;
+  const { sandbox: _sandbox, network: _network, ...body } = (stored as Stored<'endpoints'>).spec;
+  return body;
+}

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import { BODIES } from '../model/registry.js';
+import type { Route } from './router.js';
+
+/** OpenAPI 3.1 of the socket's routes, with the schemas that check the bodies. */
+export function openapi(routes: readonly Route[]): Record<string, unknown> {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const route of routes) {
+    const path = route.path.replace(/:(\w+)/g, '{$1}');
+    paths[path] ??= {};
+    paths[path][route.method.toLowerCase()] = operation(route);
+  }
+  const schemas = Object.fromEntries(
+    Object.values(BODIES).map((schema) => [
+      schema.meta()?.id as string,
+      z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }),
+    ]),
+  );
+  return { openapi: '3.1.0', info: { title: 'weft', version: '1' }, paths, components: { schemas } };
+}
+
+function operation(route: Route): Record<string, unknown> {
+  const inPath = [...route.path.matchAll(/:(\w+)/g)].map(([, name]) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string' },
+  }));
+  const inQuery = Object.entries(route.query ?? {}).map(([name, description]) => ({
+    name,
+    in: 'query',
+    description,
+    schema: { type: 'string' },
+  }));
+  const body = route.body && {
+    requestBody: { content: { 'application/json': { schema: { $ref: `#/components/schemas/${route.body}` } } } },
+  };
+  return {
+    summary: route.summary,
+    parameters: [...inPath, ...inQuery],
+    ...body,
+    responses: { default: { description: 'JSON' } },
+  };
+}

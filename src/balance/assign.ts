@@ -1,0 +1,72 @@
+import { bridgeMac, endpointMac } from '../base/mac.js';
+import type { Stored } from '../model/registry.js';
+import { BRIDGE } from '../network/overlay/names.js';
+import { familiesOf, isHere, networkNs, ownIngressAddresses, type Wants, type World } from '../network/world.js';
+import { backendsOf, publishedFrontends } from './backends.js';
+import type { Arena } from './balancer.js';
+import { BALANCERS } from './registry.js';
+
+function arenaOf(world: World, network: Stored<'networks'>): Arena {
+  return {
+    ns: networkNs(network.id),
+    families: familiesOf(network),
+    bridge: bridgeMac(world.self.vtep),
+    ingress: network.spec.ingress,
+  };
+}
+
+/** What balancing needs in a network's namespace whatever its services. */
+export function balanceNetwork(world: World, network: Stored<'networks'>, wants: Wants): void {
+  const arena = arenaOf(world, network);
+  const balancer = BALANCERS[world.balancer.name];
+  balancer.arena(world, arena, wants);
+  if (!arena.ingress) return;
+  for (const own of ownIngressAddresses(world, network)) balancer.ingress(world, arena, own, endpointMac(own), wants);
+}
+
+/** An endpoint of this node, as a client of VIPs. */
+export function balanceClient(
+  world: World,
+  network: Stored<'networks'>,
+  endpoint: Stored<'endpoints'>,
+  wants: Wants,
+): void {
+  BALANCERS[world.balancer.name].client(world, arenaOf(world, network), endpoint.spec.mac, wants);
+}
+
+/** A service: its VIPs on every network it is on, and its published ports on the ingress network. */
+export function balanceService(world: World, service: Stored<'services'>, wants: Wants): void {
+  for (const network of world.wish.networks.values()) {
+    if (!isHere(world, network)) continue;
+    if (network.spec.ingress) publish(world, network, service, wants);
+    else if (service.spec.mode === 'vip' && service.spec.networks.includes(network.id))
+      vip(world, network, service, wants);
+  }
+}
+
+function vip(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
+  const arena = arenaOf(world, network);
+  for (const family of arena.families) {
+    const vips = (service.spec.vips[network.id] ?? []).filter((ip) => ip.includes(':') === (family === 6));
+    for (const ip of vips) {
+      // The bridge answers ARP and ping for the VIP, and refuses what finds no backend.
+      wants.add(arena.ns, 'address', `VIP of ${service.id}`, { dev: BRIDGE, ip, length: family === 6 ? 128 : 32 });
+    }
+    const frontends = vips.map((ip, i) => ({ ip, label: `${family}-${i}` }));
+    const backends = backendsOf(world.wish, service.id, network.id, family);
+    const assignment = { service, network: network.id, family, frontends, backends };
+    BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
+  }
+}
+
+function publish(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
+  const arena = arenaOf(world, network);
+  for (const own of ownIngressAddresses(world, network)) {
+    const family = own.includes(':') ? 6 : 4;
+    if (!arena.families.includes(family)) continue;
+    const frontends = publishedFrontends(own, service.spec.publish);
+    const backends = backendsOf(world.wish, service.id, network.id, family);
+    const assignment = { service, network: network.id, family, frontends, backends } as const;
+    BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
+  }
+}

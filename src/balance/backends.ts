@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import { type Family, family, type Ip, ipBytes, type Mac } from '../base/ip.js';
+import type { BackendState } from '../model/endpoint.js';
+import type { Stored, Wish } from '../model/registry.js';
+import type { PublishedPort } from '../model/service.js';
+
+/** A backend of a service on one network, in one family. */
+export interface Backend {
+  ip: Ip;
+  mac: Mac;
+  /** Its endpoint is on this node. */
+  local: boolean;
+  /** Takes new connections; otherwise it is draining and keeps the ones it has. */
+  active: boolean;
+}
+
+/**
+ * Backends of a service on a network: its endpoints here and on living nodes, by address, so that every node has the
+ * same order. What is unhealthy or on a dead node is no backend.
+ */
+export function backendsOf(wish: Wish, service: string, network: string, of: Family): Backend[] {
+  const out: Backend[] = [];
+  const add = (ip: Ip | undefined, mac: Mac, local: boolean, state: BackendState, weight: number) => {
+    if (ip === undefined || family(ip) !== of || state === 'unhealthy') return;
+    out.push({ ip, mac, local, active: state === 'active' && weight > 0 });
+  };
+  for (const { spec } of wish.endpoints.values()) {
+    if (spec.service !== service || spec.network !== network) continue;
+    for (const ip of spec.addresses) add(ip, spec.mac, true, spec.state, spec.weight);
+  }
+  const dead = deadVteps(wish);
+  for (const { spec } of peersOf(wish, service)) {
+    if (spec.network !== network || dead.has(spec.vtep)) continue;
+    add(spec.address, spec.mac, false, spec.state, spec.weight);
+    add(spec.addressV6, spec.mac, false, spec.state, spec.weight);
+  }
+  return out.sort((a, b) => Buffer.compare(ipBytes(a.ip), ipBytes(b.ip)));
+}
+
+const peerIndex = new WeakMap<Wish, Map<string, Stored<'peers'>[]>>();
+
+/** Peers by service; made once for each reading of the wish. */
+function peersOf(wish: Wish, service: string): readonly Stored<'peers'>[] {
+  let index = peerIndex.get(wish);
+  if (!index) {
+    index = new Map();
+    for (const peer of wish.peers.values()) {
+      const name = peer.spec.service;
+      if (name === undefined) continue;
+      const list = index.get(name);
+      if (list) list.push(peer);
+      else index.set(name, [peer]);
+    }
+    peerIndex.set(wish, index);
+  }
+  return index.get(service) ?? [];
+}
+
+function deadVteps(wish: Wish): ReadonlySet<Ip> {
+  return new Set([...wish.nodes.values()].filter((node) => !node.spec.alive).map((node) => node.spec.vtep));
+}
+
+/** A number for a backend that fits a connection mark: its IPv4 address, or four bytes of the SHA-256 of the other. */
+export function backendId(ip: Ip): number {
+  const bytes = ipBytes(ip);
+  const four = bytes.length === 4 ? bytes : createHash('sha256').update(bytes).digest();
+  return Buffer.from(four).readUInt32BE(0);
+}
+
+/** IPPROTO_* of linux/in.h. */
+export const IPPROTO = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** What a balancer listens on: a VIP with all its ports, or this node's ingress address with one published port. */
+export interface Frontend {
+  ip: Ip;
+  port?: { proto: number; number: number };
+  /** Tells it from others of the service; part of chain names. */
+  label: string;
+}
+
+/** Each published port of a service on an ingress address; ranges port by port. */
+export function publishedFrontends(ip: Ip, publish: readonly PublishedPort[]): Frontend[] {
+  return publish
+    .filter((p) => p.mode === 'ingress')
+    .flatMap((p) => {
+      const count = (p.publishedEnd ?? p.published) - p.published + 1;
+      return Array.from({ length: count }, (_, i) => {
+        const number = p.published + i;
+        return { ip, port: { proto: IPPROTO[p.proto], number }, label: `${number}-${p.proto}` };
+      });
+    });
+}

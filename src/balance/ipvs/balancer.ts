@@ -1,0 +1,126 @@
+import type { Family } from '../../base/ip.js';
+import {
+  accept,
+  bitsAre,
+  ether,
+  goto,
+  is,
+  isNot,
+  map,
+  meta,
+  set,
+  TCP_ACK,
+  TCP_SYN,
+  tcp,
+  th,
+  value,
+} from '../../codec/nft/build.js';
+import type { DataType } from '../../codec/nft/types.js';
+import { hex, TableWriter, words } from '../../network/bridge-table.js';
+import type { World } from '../../network/world.js';
+import { IPPROTO } from '../backends.js';
+import type { Arena, Assignment, Balancer } from '../balancer.js';
+import { frontendKey } from '../frontend.js';
+
+/** First firewall mark of IPVS services (design.md section 3). */
+const FIRST_MARK = 0x100;
+const BALANCE = -150;
+
+/**
+ * TCP and SCTP share a virtual server, UDP has its own: at weight 0 connections shall stay, datagrams shall move on.
+ */
+const CLASSES = { stream: [IPPROTO.tcp, IPPROTO.sctp], datagram: [IPPROTO.udp] } as const;
+type Class = keyof typeof CLASSES;
+
+/**
+ * IPVS chooses: frames to a VIP get a firewall mark in the bridge and go up to br0, where a virtual server by mark sends
+ * them on by direct routing. The mark comes from a map of table `bridge weft`, not from a list of mangle rules: 2,000
+ * services cost a packet as much as one.
+ */
+export const ipvs: Balancer = {
+  arena(_world, arena, wants) {
+    const w = new TableWriter(arena.ns, wants, `balancer of ${arena.ns}`);
+    w.table();
+    for (const of of arena.families) familyTable(w, arena, of);
+    w.chain(
+      'balance',
+      [
+        [isNot(ether.daddr, arena.bridge), accept],
+        ...arena.families.map((of) => [is(meta.protocol, words[of].ethertype), goto(`l4-${of}`)]),
+      ],
+      { hook: 'prerouting', priority: BALANCE },
+    );
+    // What IPVS sends on still has the mark, which would steer the route of the outer packet.
+    w.chain('unmark', [[isNot(meta.mark, 0), set(meta.mark, value('mark', 0))]], { hook: 'output', priority: BALANCE });
+    const vs = (name: string) => `net/ipv4/vs/${name}`;
+    wants.sysctls(arena.ns, 'IPVS', {
+      [vs('conntrack')]: 0,
+      // A packet for a removed server finds another at once (UDP) or is reset (TCP), instead of vanishing.
+      [vs('expire_nodest_conn')]: 1,
+      [vs('expire_quiescent_template')]: 1,
+      // A port that a client uses again is a new connection; mode 1 has no penalty since 5.9.
+      [vs('conn_reuse_mode')]: 1,
+    });
+  },
+
+  service(world, arena, assignment, wants) {
+    const { service, family, frontends, backends } = assignment;
+    if (backends.length === 0) return;
+    const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
+    const anyActive = backends.some((b) => b.active);
+    for (const frontend of frontends) {
+      for (const kind of Object.keys(CLASSES) as Class[]) {
+        const protos = CLASSES[kind].filter((proto) => !frontend.port || frontend.port.proto === proto);
+        if (protos.length === 0) continue;
+        const mark = world.number('mark', markName(assignment, frontend.label, kind, arena), FIRST_MARK);
+        servers(world, arena, assignment, mark, wants);
+        for (const proto of protos) {
+          const key = frontend.port
+            ? frontendKey(family, frontend)
+            : frontendKey(family, frontend, [['inet_proto', proto]]);
+          w.element(`mark${family}`, key, hex('mark', mark));
+          // IPVS answers a SYN it has no server for with ICMP alone, which a connecting socket may overlook.
+          if (proto === IPPROTO.tcp && anyActive) w.element(`syn${family}`, key, hex('mark', mark));
+        }
+      }
+    }
+  },
+
+  client() {},
+  ingress() {},
+};
+
+function markName({ service, network }: Assignment, label: string, kind: Class, arena: Arena): string {
+  return `${service.id}/${network}/${arena.ingress ? label : kind}`;
+}
+
+function servers(
+  _world: World,
+  arena: Arena,
+  { service, family, backends }: Assignment,
+  fwmark: number,
+  wants: import('../../network/world.js').Wants,
+): void {
+  const why = `service ${service.id}`;
+  wants.add(arena.ns, 'virtual-server', why, { family, fwmark, scheduler: 'rr' });
+  for (const { ip, active } of backends) {
+    wants.add(arena.ns, 'real-server', why, { family, fwmark, ip, weight: active ? 1 : 0 });
+  }
+}
+
+/** Frontend (VIP and protocol, or address, protocol and port) → mark; SYNs have a map of their own. */
+function familyTable(w: TableWriter, arena: Arena, of: Family): void {
+  const { address, daddr } = words[of];
+  const types: DataType[] = arena.ingress ? [address, 'inet_proto', 'inet_service'] : [address, 'inet_proto'];
+  const terms = arena.ingress ? [daddr, meta.l4proto, th.dport] : [daddr, meta.l4proto];
+  for (const name of ['mark', 'syn']) w.set(`${name}${of}`, { key: types, data: 'mark' });
+  w.chain(`syn-${of}`, [[set(meta.mark, map(terms, `syn${of}`))]]);
+  w.chain(`in${of}`, [
+    [bitsAre(tcp.flags, TCP_SYN | TCP_ACK, TCP_SYN), goto(`syn-${of}`)],
+    [set(meta.mark, map(terms, `mark${of}`))],
+  ]);
+  w.chain(
+    `l4-${of}`,
+    [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]),
+  );
+}

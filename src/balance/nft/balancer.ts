@@ -1,0 +1,73 @@
+import type { Family } from '../../base/ip.js';
+import { numgen } from '../../codec/nft/build.js';
+import { keyHex } from '../../codec/nft/types.js';
+import { hex, TableWriter, words } from '../../network/bridge-table.js';
+import type { Backend, Frontend } from '../backends.js';
+import { backendId } from '../backends.js';
+import type { Balancer } from '../balancer.js';
+import { frontendKey } from '../frontend.js';
+import { baseChains, familyTable, turnRule } from './table.js';
+
+/**
+ * Chooses in the bridge: a chain of table `bridge weft` rewrites the destination MAC before the bridge forwards. What
+ * changes with services and backends are elements; a service's own chain holds one rule with the number of turns.
+ */
+export const nft: Balancer = {
+  arena(world, arena, wants) {
+    const tracked = world.balancer.bridgeConntrack;
+    const w = new TableWriter(arena.ns, wants, `balancer of ${arena.ns}`);
+    w.table();
+    for (const of of arena.families) familyTable(w, arena, of, tracked);
+    baseChains(w, arena, tracked);
+    if (!tracked) return;
+    // Flows that began before (or without) us must not be taken for known ones.
+    wants.sysctls(
+      arena.ns,
+      'bridge connection tracking',
+      { 'net/netfilter/nf_conntrack_tcp_loose': 0, 'net/netfilter/nf_conntrack_tcp_be_liberal': 1 },
+      true,
+    );
+  },
+
+  service(world, arena, { service, family: of, frontends, backends }, wants) {
+    const tracked = world.balancer.bridgeConntrack;
+    const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
+    const active = backends.filter((b) => b.active);
+    for (const frontend of frontends) {
+      if (tracked && !arena.ingress) clientSide(w, of, frontend, backends);
+      for (const backend of backends) {
+        const key = frontendKey(of, frontend, [['mark', backendId(backend.ip)]]);
+        w.element(`${backend.active ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
+      }
+      if (active.length === 0) continue;
+      const chain = `${arena.ingress ? 'pub' : 'svc'}-${service.id}-${frontend.label}`;
+      for (const [turn, backend] of active.entries()) {
+        w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', backendId(backend.ip)));
+      }
+      w.chain(chain, [turnRule(arena, of, active.length, tracked, (n) => numgen('inc', n))]);
+      w.element(`svc${of}`, frontendKey(of, frontend), `goto ${chain}`);
+    }
+  },
+
+  client(world, arena, mac, wants) {
+    if (!world.balancer.bridgeConntrack || arena.ingress) return;
+    new TableWriter(arena.ns, wants, `client ${mac}`).element('local', hex('ether_addr', mac));
+  },
+
+  ingress(world, arena, own, leg, wants) {
+    if (!world.balancer.bridgeConntrack) return;
+    const w = new TableWriter(arena.ns, wants, 'ingress address');
+    w.element('local', hex('ether_addr', leg));
+    const of: Family = own.includes(':') ? 6 : 4;
+    w.element(`replies${of}`, hex(words[of].address, own));
+  },
+};
+
+/** Which replies belong to clients of this node, and which tasks here may choose themselves. */
+function clientSide(w: TableWriter, of: Family, frontend: Frontend, backends: readonly Backend[]): void {
+  const { address } = words[of];
+  w.element(`replies${of}`, hex(address, frontend.ip));
+  for (const { ip, mac, local } of backends) {
+    if (local) w.element(`self${of}`, keyHex([address, address], [ip, frontend.ip]), hex('ether_addr', mac));
+  }
+}

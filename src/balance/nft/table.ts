@@ -1,0 +1,169 @@
+import type { Family } from '../../base/ip.js';
+import {
+  accept,
+  anyOf,
+  bitsAre,
+  CT_INVALID,
+  ct,
+  ether,
+  goto,
+  inSet,
+  is,
+  isNot,
+  learn,
+  map,
+  meta,
+  notrack,
+  type Statement,
+  set,
+  type Target,
+  TCP_ACK,
+  TCP_FIN,
+  TCP_RST,
+  TCP_SYN,
+  tcp,
+  th,
+  value,
+  vmap,
+} from '../../codec/nft/build.js';
+import { type TableWriter, words } from '../../network/bridge-table.js';
+import type { Arena } from '../balancer.js';
+import { frontendTerms, frontendTypes } from '../frontend.js';
+
+/** Priorities of bridge prerouting (design.md section 3). */
+const TRACK = -300;
+const BALANCE = -150;
+/** Right after the balancer. */
+const UNMARK = -149;
+
+/** Flows a network can remember without connection tracking; each takes about 200 bytes of kernel memory. */
+const FLOWS_MAX = 262_144;
+/** Milliseconds. A half-open connection is forgotten soon, which bounds what a SYN flood can fill. */
+const SYN_TIMEOUT = 60_000;
+/** Above the 7200 s after which TCP keep-alive first speaks. */
+const TCP_TIMEOUT = 7_800_000;
+const CLOSING_TIMEOUT = 30_000;
+const UDP_TIMEOUT = 300_000;
+
+const IPPROTO_TCP = 6;
+const ofTcp = is(meta.l4proto, IPPROTO_TCP);
+const isSyn = bitsAre(tcp.flags, TCP_SYN | TCP_ACK, TCP_SYN);
+
+/** Where the chosen backend of a flow is noted: the packet's mark (from a dynamic map) or the connection's. */
+const memory = (tracked: boolean): Target<'mark'> => (tracked ? ct.mark : meta.mark);
+
+/** Maps and chains of one family. Names end in the family's number. */
+export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: boolean): void {
+  const types = frontendTypes(arena, of);
+  const terms = frontendTerms(arena, of);
+  const mark = memory(tracked);
+  // Frontend → chain of the service.
+  w.set(`svc${of}`, { key: types, data: 'verdict' });
+  // Frontend and turn → backend.
+  w.set(`slot${of}`, { key: [...types, 'mark'], data: 'mark' });
+  // Frontend and backend → MAC: who may keep a flow. Draining ones take no new one.
+  w.set(`live${of}`, { key: [...types, 'mark'], data: 'ether_addr' });
+  w.set(`drain${of}`, { key: [...types, 'mark'], data: 'ether_addr' });
+  const toward = (which: string): Statement => set(ether.daddr, map([...terms, mark], `${which}${of}`));
+  const known = tracked ? accept : goto(`touch${of}`);
+  if (tracked) trackedChains(w, arena, of, toward('live'));
+  else flowChains(w, of, toward('live'));
+  w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
+  w.chain(`in${of}`, [
+    ...(tracked ? [] : [[set(meta.mark, map(flowKey(of), `flows${of}`))]]),
+    [toward('live'), known],
+    [isSyn, goto(`new${of}`)],
+    [toward('drain'), known],
+    // A task that chose itself is heard in one direction only: its later packets are invalid to connection tracking.
+    ...(tracked && !arena.ingress
+      ? [[anyOf(ct.state, CT_INVALID), set(ether.daddr, map([words[of].saddr, ...terms], `self${of}`)), accept]]
+      : []),
+    // A TCP packet of no flow we know: the bridge's own stack resets it.
+    [ofTcp, accept],
+    [goto(`new${of}`)],
+  ]);
+}
+
+/** Base chains. */
+export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void {
+  const each = (statements: (of: Family) => Statement[]) => arena.families.map(statements);
+  w.chain(
+    'balance',
+    [
+      [isNot(ether.daddr, arena.bridge), accept],
+      ...each((of) => [is(meta.protocol, words[of].ethertype), goto(`l4-${of}`)]),
+    ],
+    { hook: 'prerouting', priority: BALANCE },
+  );
+  for (const of of arena.families) {
+    w.chain(
+      `l4-${of}`,
+      [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]),
+    );
+  }
+  if (!tracked) {
+    // The mark did its work; left on the packet it would steer the route of the outer one.
+    w.chain('unmark', [[isNot(meta.mark, 0), set(meta.mark, value('mark', 0))]], {
+      hook: 'prerouting',
+      priority: UNMARK,
+    });
+    return;
+  }
+  w.set('local', { key: ['ether_addr'] });
+  w.chain(
+    'track',
+    [
+      [is(ether.daddr, arena.bridge), accept],
+      ...each((of) => [inSet([ether.daddr], 'local'), inSet([words[of].saddr], `replies${of}`), accept]),
+      // All other traffic of the overlay pays nothing for connection tracking.
+      [notrack],
+    ],
+    { hook: 'prerouting', priority: TRACK },
+  );
+}
+
+/** The service's own chain: the next backend in turn, noted, and on to `learn`. */
+export function turnRule(
+  arena: Arena,
+  of: Family,
+  slots: number,
+  tracked: boolean,
+  turn: (n: number) => import('../../codec/nft/build.js').Term<'mark'>,
+): Statement[] {
+  const terms = frontendTerms(arena, of);
+  return [set(memory(tracked), map([...terms, turn(slots)], `slot${of}`)), goto(`learn${of}`)];
+}
+
+function trackedChains(w: TableWriter, arena: Arena, of: Family, toBackend: Statement): void {
+  w.set(`replies${of}`, { key: [words[of].address] });
+  if (!arena.ingress) w.set(`self${of}`, { key: [words[of].address, ...frontendTypes(arena, of)], data: 'ether_addr' });
+  w.chain(`learn${of}`, [[toBackend, accept]]);
+}
+
+const flowKey = (of: Family) => [words[of].saddr, th.sport, meta.l4proto, words[of].daddr, th.dport];
+
+/** Without connection tracking in the bridge: a dynamic map flow → backend, with timeouts of our own. */
+function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
+  const { address } = words[of];
+  w.set(`flows${of}`, {
+    key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
+    data: 'mark',
+    flags: ['timeout', 'dynamic'],
+    size: FLOWS_MAX,
+  });
+  const remember = (op: 'update' | 'delete', timeout?: number): Statement =>
+    learn(op, flowKey(of), `flows${of}`, { data: meta.mark as never, ...(timeout !== undefined && { timeout }) });
+  w.chain(`touch${of}`, [
+    [isSyn, accept],
+    [anyOf(tcp.flags, TCP_FIN | TCP_RST), remember('update', CLOSING_TIMEOUT), accept],
+    [ofTcp, remember('update', TCP_TIMEOUT), accept],
+    [remember('update', UDP_TIMEOUT)],
+  ]);
+  w.chain(`learn${of}`, [
+    // An update keeps the value of an element that exists: a flow that lost its backend must forget it first.
+    [remember('delete')],
+    [ofTcp, remember('update', SYN_TIMEOUT)],
+    [isNot(meta.l4proto, IPPROTO_TCP), remember('update', UDP_TIMEOUT)],
+    [toBackend, accept],
+  ]);
+}

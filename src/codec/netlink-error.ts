@@ -1,0 +1,28 @@
+import { WeftError } from '../base/errors.js';
+import { type Ack, errnoName } from './netlink.js';
+
+/** What was tried on what, in the words of the kernel object. */
+export interface Attempt {
+  /** `add`, `replace`, `delete`, `observe`, … */
+  operation: string;
+  /** Kind of kernel object: `link`, `neighbour`, … */
+  kind: string;
+  key: string;
+  /** Name of the network namespace, as the agent calls it. */
+  namespace: string;
+}
+
+/** A refusal of the kernel as WEFT_NETLINK; details are {operation, kind, key, namespace, errno, extack}. */
+export function netlinkError(attempt: Attempt, ack: Ack): WeftError {
+  const { operation, kind, key, namespace } = attempt;
+  const errno = errnoName(ack.errno);
+  const why = ack.text === undefined ? errno : `${errno}: ${ack.text}`;
+  return new WeftError('WEFT_NETLINK', `cannot ${operation} ${kind} ${key} in ${namespace}: ${why}`, undefined, {
+    operation,
+    kind,
+    key,
+    namespace,
+    errno,
+    ...(ack.text !== undefined && { extack: ack.text }),
+  });
+}

@@ -1,0 +1,91 @@
+import type { NftChain, NftElement, NftFamily, NftSetObject } from '../../objects/nft.js';
+import { type Chain, newChain } from './chain.js';
+import type { Change } from './change.js';
+import type { NftData } from './data.js';
+import type { Element } from './element.js';
+import { normalRule, normalSet } from './normal.js';
+import { newRule, type Rule } from './rule.js';
+import type { NftSet } from './set.js';
+
+/*
+ * Kernel objects ↔ messages of nf_tables. Rules and shapes of sets travel through objects/ as canonical JSON: equal text is an
+ * equal rule, and objects/ need not know what an expression is. (Rules of ours hold no 64-bit numbers, which JSON lacks.)
+ */
+
+/** JSON with sorted keys and without what is undefined. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, v: unknown) => {
+    if (typeof v === 'bigint') return Number(v);
+    if (v === null || typeof v !== 'object' || Array.isArray(v)) return v;
+    return Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
+
+/** A rule as objects/ keep it. */
+export function ruleText(rule: Rule): string {
+  const { exprs, comment } = normalRule(rule);
+  return canonicalJson({ exprs, comment });
+}
+
+export function setObject(set: NftSet): NftSetObject {
+  const { family, table, set: name, userdata, comment: _comment, ...shape } = normalSet(set);
+  const object = { what: 'set', family: family as NftFamily, table, set: name, shape: canonicalJson(shape) } as const;
+  return userdata === undefined ? object : { ...object, userdata };
+}
+
+export function setMessage(o: NftSetObject): NftSet {
+  const shape = JSON.parse(o.shape) as Omit<NftSet, 'family' | 'table' | 'set'>;
+  const userdata = o.userdata === undefined ? {} : { userdata: o.userdata };
+  return { family: o.family, table: o.table, set: o.set, ...shape, ...userdata };
+}
+
+export function chainObject(chain: Chain, rules: readonly Rule[]): NftChain {
+  const base = chain.base && { hook: chain.base.hook as 'prerouting', priority: chain.base.priority };
+  return {
+    what: 'chain',
+    family: chain.family as NftFamily,
+    table: chain.table,
+    chain: chain.chain,
+    ...(base && { base }),
+    rules: rules.map(ruleText),
+  };
+}
+
+export function chainMessage(o: NftChain): Change {
+  const base = o.base && { type: 'filter', ...o.base, policy: 'accept' as const };
+  return newChain({ family: o.family, table: o.table, chain: o.chain, ...(base && { base }) });
+}
+
+export function ruleMessages(o: NftChain): Change[] {
+  return o.rules.map((text) => {
+    const { exprs, comment } = JSON.parse(text) as Pick<Rule, 'exprs' | 'comment'>;
+    return newRule({
+      family: o.family,
+      table: o.table,
+      chain: o.chain,
+      exprs,
+      ...(comment !== undefined && { comment }),
+    });
+  });
+}
+
+export function elementObject(family: NftFamily, table: string, set: string, element: Element): NftElement {
+  const value = element.data === undefined ? undefined : dataText(element.data);
+  return { what: 'element', family, table, set, key: element.key ?? '*', ...(value !== undefined && { value }) };
+}
+
+export function elementMessage(o: NftElement): Element {
+  return { key: o.key, ...(o.value !== undefined && { data: textData(o.value) }) };
+}
+
+function dataText(data: NftData): string {
+  if (typeof data === 'string') return data;
+  return 'chain' in data ? `${data.verdict} ${data.chain}` : data.verdict;
+}
+
+function textData(text: string): NftData {
+  const [verdict, chain] = text.split(' ');
+  if ((verdict === 'goto' || verdict === 'jump') && chain !== undefined) return { verdict, chain };
+  if (verdict === 'accept' || verdict === 'drop' || verdict === 'return') return { verdict };
+  return text;
+}

@@ -1,0 +1,39 @@
+import type { Command } from 'commander';
+import { tableCommands } from './objects.js';
+import { column, type Row } from './output.js';
+import { at, collect, given, session, waiting, waitQuery, whole } from './shared.js';
+
+export function endpointCommands(program: Command): void {
+  waiting(program.command('connect <sandbox> <network>').description('connect a sandbox to a network'))
+    .option('--ip <ip>', 'address (repeatable, one a family)', collect)
+    .option('--mac <mac>', 'MAC address')
+    .option('--alias <name>', 'further name (repeatable)', collect)
+    .option('--service <name>', 'service it is a backend of')
+    .option('--weight <n>', 'weight in balancing', whole)
+    .option('--ifname <name>', 'interface name in the sandbox')
+    .action(async (sandbox: string, network: string, options: Row, self: Command) => {
+      const { ip, mac, alias, service, weight, ifname } = options;
+      const body = given({ addresses: ip, mac, aliases: alias, service, weight, ifname });
+      const shown = await session(self).client.put<Row>(
+        at('endpoints', `${sandbox}:${network}`) + waitQuery(options),
+        body,
+      );
+      process.stdout.write(`${(shown.addresses as string[]).join(' ')}\n`);
+    });
+  waiting(program.command('disconnect <sandbox> <network>').description('disconnect a sandbox from a network')).action(
+    async (sandbox: string, network: string, options: Row, self: Command) => {
+      await session(self).client.delete(at('endpoints', `${sandbox}:${network}`) + waitQuery(options));
+      process.stdout.write(`${sandbox}:${network}\n`);
+    },
+  );
+  const endpoint = program.command('endpoint').description('endpoints of this node (SANDBOX:NETWORK)');
+  tableCommands(endpoint, 'endpoints', [
+    column('ID', 'id'),
+    column('ADDRESSES'),
+    column('MAC'),
+    column('IFNAME'),
+    column('SERVICE'),
+    column('STATE'),
+    column('WEIGHT', 'weight', true),
+  ]);
+}

@@ -1,0 +1,47 @@
+import { spawnSync } from 'node:child_process';
+import type { Command } from 'commander';
+import { WeftError } from '../base/errors.js';
+import { tableCommands } from './objects.js';
+import { column, type Row } from './output.js';
+import { at, collect, given, session, waiting, waitQuery, whole } from './shared.js';
+
+export function sandboxCommands(program: Command): void {
+  const sandbox = program.command('sandbox').description('network namespaces of containers');
+  waiting(sandbox.command('create <name>').description('create a sandbox, or take over a namespace'))
+    .option('--netns <path>', 'namespace to take over')
+    .option('--pid <pid>', 'process whose namespace to take over', whole)
+    .option('--hostname <name>', 'host name')
+    .option('--dns <ip>', 'resolver for names weft does not know (repeatable)', collect)
+    .option('--dns-search <domain>', 'search domain (repeatable)', collect)
+    .action(async (name: string, options: Row, self: Command) => {
+      const { netns, pid, hostname, dns, dnsSearch } = options;
+      await session(self).client.put(
+        at('sandboxes', name) + waitQuery(options),
+        given({ netns, pid, hostname, dns, dnsSearch }),
+      );
+      process.stdout.write(`${name}\n`);
+    });
+  tableCommands(sandbox, 'sandboxes', [column('NAME', 'id'), column('NETNS'), column('PID'), column('HOSTNAME')]);
+  sandbox
+    .command('exec <name> <command...>')
+    .description('run a command in a sandbox: sandbox exec NAME -- CMD…')
+    .passThroughOptions()
+    .action(async (name: string, argv: string[], _options, self: Command) => {
+      const shown = await session(self).client.get<Row>(at('sandboxes', name));
+      process.exitCode = execIn(shown, argv);
+    });
+}
+
+/** In the sandbox's network namespace, with its resolv.conf and hosts in place of the node's. */
+function execIn(sandbox: Row, argv: string[]): number {
+  const { path, files } = sandbox.location as { path: string; files: string };
+  const script = [
+    'for f in resolv.conf hosts; do [ -f "$0/$f" ] && mount --bind "$0/$f" "/etc/$f"; done',
+    'exec "$@"',
+  ].join('; ');
+  const run = spawnSync('nsenter', [`--net=${path}`, 'unshare', '--mount', 'sh', '-c', script, files, ...argv], {
+    stdio: 'inherit',
+  });
+  if (run.error) throw new WeftError('WEFT_COMMAND', `cannot run nsenter: ${run.error.message}`, 'install util-linux');
+  return run.status ?? 128 + 15;
+}

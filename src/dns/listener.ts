@@ -1,0 +1,102 @@
+import type net from 'node:net';
+import type { Chain } from './chain.js';
+import { Frames, framed } from './frames.js';
+import { type NamespaceSockets, openSockets, type SandboxSockets } from './sockets.js';
+
+/** Connections of one sandbox at a time; each may hold an unfinished message of 64 KiB. */
+const CONNECTIONS = 128;
+/** RFC 7766 section 6.2.3 asks for a few seconds. Longer than the deadline of a forwarded query. */
+const IDLE_MS = 10_000;
+/** Unanswered queries on one connection, beyond which we stop reading it. */
+const PIPELINED = 64;
+
+/** Answers one sandbox, on its UDP and TCP socket. */
+export class Listener {
+  readonly #connections = new Set<net.Socket>();
+  #closed = false;
+
+  private constructor(
+    readonly sandbox: string,
+    /** Path as the view had it when the sockets were opened. */
+    readonly netns: string,
+    readonly chain: Chain,
+    readonly sockets: SandboxSockets,
+  ) {
+    sockets.udp.on('message', (message, from) => {
+      this.#answerDatagram(message, from.port, from.address);
+    });
+    // Nothing to do about either but count: one client's trouble must not end the others' service.
+    sockets.udp.on('error', () => chain.counters.socketErrors++);
+    sockets.tcp.on('error', () => chain.counters.socketErrors++);
+    sockets.tcp.maxConnections = CONNECTIONS;
+  }
+
+  /** @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE */
+  static async open(native: NamespaceSockets, chain: Chain, sandbox: string, netns: string): Promise<Listener> {
+    let listener: Listener | undefined;
+    const sockets = await openSockets(native, netns, (socket) => listener?.accept(socket));
+    listener = new Listener(sandbox, netns, chain, sockets);
+    return listener;
+  }
+
+  /** Replies that are still to come have nowhere to go and are dropped. */
+  close(): void {
+    this.#closed = true;
+    this.sockets.udp.close();
+    this.sockets.tcp.close();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  #answerDatagram(message: Buffer, port: number, address: string): void {
+    const reply = this.chain.respond(this.sandbox, message, 'udp');
+    if (reply instanceof Promise) void reply.then((late) => this.#send(late, port, address));
+    else if (reply) this.#send(reply, port, address);
+  }
+
+  #send(reply: Uint8Array, port: number, address: string): void {
+    if (this.#closed) return;
+    this.sockets.udp.send(reply, port, address, (error) => {
+      if (error) this.chain.counters.socketErrors++;
+    });
+  }
+
+  /** One TCP connection: queries may be pipelined, replies leave in the order in which they are ready (RFC 7766). */
+  accept(socket: net.Socket): void {
+    const frames = new Frames();
+    let waiting = 0;
+    let ended = false;
+    this.#connections.add(socket);
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#connections.delete(socket));
+    socket.on('drain', () => socket.resume());
+    socket.on('end', () => {
+      ended = true;
+      if (waiting === 0) socket.end();
+    });
+    const write = (reply: Uint8Array) => {
+      if (socket.writable && !socket.write(framed(reply))) socket.pause();
+    };
+    const writeLate = (reply: Uint8Array) => {
+      write(reply);
+      waiting--;
+      if (ended && waiting === 0) socket.end();
+      else if (!socket.writableNeedDrain) socket.resume();
+    };
+    socket.on('data', (chunk) => {
+      for (const message of frames.push(chunk)) {
+        const reply = this.chain.respond(this.sandbox, message, 'tcp');
+        if (!reply) {
+          // What is no query has no answer, and the rest of such a stream is not to be trusted.
+          socket.destroy();
+          return;
+        }
+        if (reply instanceof Promise) {
+          waiting++;
+          void reply.then(writeLate);
+        } else write(reply);
+      }
+      if (waiting >= PIPELINED) socket.pause();
+    });
+  }
+}

@@ -1,0 +1,86 @@
+import { setImmediate } from 'node:timers/promises';
+import { WeftError } from '../base/errors.js';
+import type { Chain } from './chain.js';
+import { Listener } from './listener.js';
+import { type NamespaceSockets, netnsIdentity } from './sockets.js';
+
+/** Where a sandbox's resolver listens, and in which namespace (`DEV:INO`). */
+export interface BoundSandbox {
+  udp: number;
+  tcp: number;
+  netns: string;
+}
+
+/** The listeners of all sandboxes, kept in step with the chain's view. */
+export class Listeners {
+  readonly #open = new Map<string, Listener>();
+  readonly #errors = new Map<string, WeftError>();
+
+  constructor(
+    readonly native: NamespaceSockets,
+    readonly chain: Chain,
+  ) {}
+
+  get bound(): Record<string, BoundSandbox> {
+    const entries = [...this.#open].map(([name, { sockets }]): [string, BoundSandbox] => [
+      name,
+      { ...sockets.ports, netns: sockets.identity },
+    ]);
+    return Object.fromEntries(entries);
+  }
+
+  /** Why the sandboxes that should listen do not. */
+  get errors(): Record<string, string> {
+    return Object.fromEntries(
+      [...this.#errors].map(([name, { message, hint }]) => [
+        name,
+        hint === undefined ? message : `${message} (${hint})`,
+      ]),
+    );
+  }
+
+  /**
+   * Close the listeners of sandboxes that are gone and open those that are missing. A listener that is open keeps its
+   * ports, unless the path or the namespace behind it is another by now.
+   * @param named look at these only, and at those that failed before; at all where undefined. Looking costs two system
+   * calls a sandbox.
+   */
+  async follow(named?: Iterable<string>): Promise<void> {
+    const { sandboxes } = this.chain.view;
+    for (const [name, listener] of this.#open) if (!sandboxes.has(name)) this.#close(name, listener);
+    for (const name of this.#errors.keys()) if (!sandboxes.has(name)) this.#errors.delete(name);
+    const names = new Set(named === undefined ? sandboxes.keys() : [...named, ...this.#errors.keys()]);
+    for (const name of names) {
+      const sandbox = sandboxes.get(name);
+      if (!sandbox) continue;
+      await this.#ensure(name, sandbox.netns);
+      // Opening a socket takes a thread and a third of a millisecond: let queries in between.
+      await setImmediate();
+    }
+  }
+
+  close(): void {
+    for (const [name, listener] of this.#open) this.#close(name, listener);
+  }
+
+  async #ensure(name: string, netns: string): Promise<void> {
+    try {
+      const open = this.#open.get(name);
+      if (open?.netns === netns && open.sockets.identity === netnsIdentity(this.native, netns)) return;
+      if (open) this.#close(name, open);
+      this.#open.set(name, await Listener.open(this.native, this.chain, name, netns));
+      this.#errors.delete(name);
+    } catch (error) {
+      const known = error instanceof WeftError ? error : new WeftError('WEFT_INTERNAL', String(error));
+      this.#errors.set(name, known);
+      // A namespace that is gone must not be kept alive by our sockets.
+      const open = this.#open.get(name);
+      if (open) this.#close(name, open);
+    }
+  }
+
+  #close(name: string, listener: Listener): void {
+    listener.close();
+    this.#open.delete(name);
+  }
+}

@@ -1,0 +1,99 @@
+import dgram from 'node:dgram';
+import { once } from 'node:events';
+import net from 'node:net';
+import { WeftError } from '../base/errors.js';
+
+/** The part of the native addon that the resolver needs; a test may stand in for it. */
+export interface NamespaceSockets {
+  /** @throws with `code` ENOENT, or EINVAL where the path is no network namespace */
+  netnsOpen(path: string): number;
+  netnsIdentity(fd: number): { dev: bigint; ino: bigint };
+  socketOpen(
+    netnsFd: number,
+    spec: { type: 'udp' | 'tcp'; family: 4 | 6; address: string; port: number },
+  ): { fd: number; port: number };
+  closeFd(fd: number): void;
+}
+
+/** Where sandboxes find their resolver: Docker's address, in resolv.conf. */
+export const LISTEN_ADDRESS = '127.0.0.11';
+
+/** Both sockets of one sandbox, adopted by the event loop; `identity` is `DEV:INO` of the namespace they live in. */
+export interface SandboxSockets {
+  udp: dgram.Socket;
+  tcp: net.Server;
+  ports: { udp: number; tcp: number };
+  identity: string;
+}
+
+/**
+ * `DEV:INO` of the namespace that a path names at present.
+ * @throws WEFT_INVALID_NETNS where it names none
+ */
+export function netnsIdentity(native: NamespaceSockets, path: string): string {
+  return withNetns(native, path, (fd) => identityText(native, fd));
+}
+
+/**
+ * Open both sockets at random ports. Nothing stays open where one of them fails.
+ * @param onConnection of the TCP server; half-open connections are kept, as a client may close its side once it has asked
+ * @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE
+ */
+export async function openSockets(
+  native: NamespaceSockets,
+  path: string,
+  onConnection: (socket: net.Socket) => void,
+): Promise<SandboxSockets> {
+  const born = withNetns(native, path, (netns) => {
+    const identity = identityText(native, netns);
+    const udp = bound(native, netns, 'udp');
+    try {
+      return { identity, udp, tcp: bound(native, netns, 'tcp') };
+    } catch (error) {
+      native.closeFd(udp.fd);
+      throw error;
+    }
+  });
+  const udp = dgram.createSocket('udp4');
+  const tcp = net.createServer({ allowHalfOpen: true, noDelay: true }, onConnection);
+  // Waited for from before the start: dgram reports a descriptor that it adopts within the call.
+  const listening = Promise.all([once(udp, 'listening'), once(tcp, 'listening')]);
+  try {
+    udp.bind({ fd: born.udp.fd, exclusive: true });
+    tcp.listen({ fd: born.tcp.fd, exclusive: true });
+    await listening;
+  } catch (error) {
+    udp.close();
+    tcp.close();
+    throw new WeftError('WEFT_UNAVAILABLE', `${path}: cannot listen: ${(error as Error).message}`);
+  }
+  return { udp, tcp, ports: { udp: born.udp.port, tcp: born.tcp.port }, identity: born.identity };
+}
+
+function withNetns<T>(native: NamespaceSockets, path: string, use: (fd: number) => T): T {
+  let fd: number;
+  try {
+    fd = native.netnsOpen(path);
+  } catch (error) {
+    throw new WeftError('WEFT_INVALID_NETNS', `${path}: ${(error as Error).message}`);
+  }
+  try {
+    return use(fd);
+  } finally {
+    native.closeFd(fd);
+  }
+}
+
+function identityText(native: NamespaceSockets, fd: number): string {
+  const { dev, ino } = native.netnsIdentity(fd);
+  return `${dev}:${ino}`;
+}
+
+function bound(native: NamespaceSockets, netns: number, type: 'udp' | 'tcp'): { fd: number; port: number } {
+  try {
+    return native.socketOpen(netns, { type, family: 4, address: LISTEN_ADDRESS, port: 0 });
+  } catch (error) {
+    const hint = (error as { code?: unknown }).code === 'EADDRNOTAVAIL' ? 'bring lo up in the namespace' : undefined;
+    throw new WeftError('WEFT_UNAVAILABLE', `${type} ${LISTEN_ADDRESS}: ${(error as Error).message}`, hint);
+  }
+}

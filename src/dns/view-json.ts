@@ -1,0 +1,189 @@
+import { WeftError } from '../base/errors.js';
+import { canonicalIp, type Ip, ipBytes } from '../base/ip.js';
+import { nameKey, nameWire } from './name.js';
+import { parseServer, type Server } from './server-address.js';
+import type { Addresses, NetworkView, SandboxView, View } from './view.js';
+
+/** The view as the agent writes it. Names of networks and sandboxes are the keys. */
+export interface ViewJson {
+  revision: number;
+  /** Name servers of the node: `ADDRESS` or `ADDRESS#PORT`. */
+  upstreams: string[];
+  sandboxes: Record<string, SandboxJson>;
+  networks: Record<string, NetworkJson>;
+}
+
+export interface SandboxJson {
+  /** Absolute path of the network namespace. */
+  netns: string;
+  /** In the order of connection. */
+  networks: string[];
+  /** Asked instead of the view's upstreams. */
+  dns?: string[];
+  /** Of the sandbox's resolv.conf: its libraries append these, the resolver does not. */
+  search?: string[];
+  /** Answered from the sandbox's hosts file; here so that a view says which container it is about. */
+  hostname?: string;
+}
+
+export interface NetworkJson {
+  internal: boolean;
+  ingress?: boolean;
+  /** By name in lower case, without final dot: what it resolves to. A name with neither list exists and is empty. */
+  names: Record<string, { a?: string[]; aaaa?: string[] }>;
+  /** By address: the whole name it belongs to. */
+  ptr: Record<string, string>;
+}
+
+/** Whole entries by name, null deletes one. `revision` must be the view's plus one. */
+export interface PatchJson {
+  revision: number;
+  upstreams?: string[];
+  sandboxes?: Record<string, SandboxJson | null>;
+  networks?: Record<string, NetworkJson | null>;
+}
+
+/**
+ * A view out of parsed JSON.
+ * @throws WEFT_INVALID_* naming the field: a view with an error anywhere is refused whole
+ */
+export function parseView(json: unknown): View {
+  const fields = object(json, 'view', ['revision', 'upstreams', 'sandboxes', 'networks']);
+  return checked({
+    revision: revision(fields.revision),
+    upstreams: servers(fields.upstreams, 'view.upstreams'),
+    sandboxes: mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
+    networks: mapOf(fields.networks, 'networks', parseNetwork),
+  });
+}
+
+/**
+ * The view that follows from a patch. Whether its revision follows is the caller's question.
+ * @throws WEFT_INVALID_* naming the field; the old view is untouched
+ */
+export function patchView(view: View, json: unknown): View {
+  const fields = object(json, 'patch', ['revision', 'upstreams?', 'sandboxes?', 'networks?']);
+  return checked({
+    revision: revision(fields.revision),
+    upstreams: fields.upstreams === undefined ? view.upstreams : servers(fields.upstreams, 'patch.upstreams'),
+    sandboxes: patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
+    networks: patched(view.networks, fields.networks, 'networks', parseNetwork),
+  });
+}
+
+/** Every network that a sandbox is on must be there: a look-up that skipped it would forward what is ours. */
+function checked(view: View): View {
+  for (const [name, sandbox] of view.sandboxes) {
+    const missing = sandbox.networks.find((network) => !view.networks.has(network));
+    if (missing !== undefined) throw invalid(`sandboxes.${name}.networks`, `network "${missing}" is not in the view`);
+  }
+  return view;
+}
+
+function parseSandbox(json: unknown, at: string): SandboxView {
+  const fields = object(json, at, ['netns', 'networks', 'dns?', 'search?', 'hostname?']);
+  if (typeof fields.netns !== 'string' || !fields.netns.startsWith('/'))
+    throw invalid(`${at}.netns`, 'not an absolute path');
+  if (fields.search !== undefined) strings(fields.search, `${at}.search`);
+  if (fields.hostname !== undefined && typeof fields.hostname !== 'string')
+    throw invalid(`${at}.hostname`, 'not a string');
+  return {
+    netns: fields.netns,
+    networks: strings(fields.networks, `${at}.networks`),
+    servers: fields.dns === undefined ? undefined : servers(fields.dns, `${at}.dns`),
+  };
+}
+
+function parseNetwork(json: unknown, at: string): NetworkView {
+  const fields = object(json, at, ['internal', 'ingress?', 'names', 'ptr']);
+  if (typeof fields.internal !== 'boolean') throw invalid(`${at}.internal`, 'not a boolean');
+  if (fields.ingress !== undefined && typeof fields.ingress !== 'boolean')
+    throw invalid(`${at}.ingress`, 'not a boolean');
+  const names = new Map<string, Addresses>();
+  for (const [name, entry] of Object.entries(object(fields.names, `${at}.names`))) {
+    names.set(nameOf(name, `${at}.names`), parseAddresses(entry, `${at}.names.${name}`));
+  }
+  const pointers = new Map<Ip, string>();
+  for (const [ip, target] of Object.entries(object(fields.ptr, `${at}.ptr`))) {
+    if (typeof target !== 'string') throw invalid(`${at}.ptr.${ip}`, 'not a string');
+    nameWire(target);
+    pointers.set(canonicalIp(ip), target);
+  }
+  return { internal: fields.internal, ingress: fields.ingress === true, names, pointers };
+}
+
+function parseAddresses(json: unknown, at: string): Addresses {
+  const fields = object(json, at, ['a?', 'aaaa?']);
+  return { a: packed(fields.a, 4, `${at}.a`), aaaa: packed(fields.aaaa, 16, `${at}.aaaa`) };
+}
+
+function packed(json: unknown, width: 4 | 16, at: string): Uint8Array {
+  const texts = json === undefined ? [] : strings(json, at);
+  const out = new Uint8Array(texts.length * width);
+  for (const [i, text] of texts.entries()) {
+    const bytes = ipBytes(text);
+    if (bytes.length !== width) throw invalid(at, `${text} is of the other address family`);
+    out.set(bytes, i * width);
+  }
+  return out;
+}
+
+/** A name as the agent must write it: what is looked up is in lower case and has no final dot. */
+function nameOf(name: string, at: string): string {
+  if (name === '' || nameKey(name) !== name) throw invalid(at, `"${name}" is not in lower case without final dot`);
+  nameWire(name);
+  return name;
+}
+
+function servers(json: unknown, at: string): Server[] {
+  return strings(json, at).map(parseServer);
+}
+
+function patched<T>(
+  old: ReadonlyMap<string, T>,
+  json: unknown,
+  at: string,
+  parse: (entry: unknown, at: string) => T,
+): ReadonlyMap<string, T> {
+  if (json === undefined) return old;
+  const next = new Map(old);
+  for (const [name, entry] of Object.entries(object(json, at))) {
+    if (entry === null) next.delete(name);
+    else next.set(name, parse(entry, `${at}.${name}`));
+  }
+  return next;
+}
+
+function mapOf<T>(json: unknown, at: string, parse: (entry: unknown, at: string) => T): Map<string, T> {
+  return new Map(Object.entries(object(json, at)).map(([name, entry]) => [name, parse(entry, `${at}.${name}`)]));
+}
+
+/** A plain object; with `fields` exactly those, the ones that end in `?` may be missing. */
+function object(json: unknown, at: string, fields?: readonly string[]): Record<string, unknown> {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid(at, 'not an object');
+  const found = json as Record<string, unknown>;
+  if (!fields) return found;
+  for (const field of fields) {
+    if (!field.endsWith('?') && !Object.hasOwn(found, field)) throw invalid(at, `"${field}" is missing`);
+  }
+  for (const key of Object.keys(found)) {
+    if (!fields.includes(key) && !fields.includes(`${key}?`)) throw invalid(at, `"${key}" is not known`);
+  }
+  return found;
+}
+
+function strings(json: unknown, at: string): string[] {
+  if (!Array.isArray(json) || !json.every((entry) => typeof entry === 'string'))
+    throw invalid(at, 'not a list of strings');
+  return json;
+}
+
+function revision(json: unknown): number {
+  if (typeof json !== 'number' || !Number.isSafeInteger(json) || json < 0)
+    throw invalid('revision', 'not a natural number');
+  return json;
+}
+
+function invalid(at: string, why: string): WeftError {
+  return new WeftError('WEFT_INVALID_ARGUMENT', `${at}: ${why}`);
+}

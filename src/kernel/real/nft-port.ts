@@ -1,0 +1,165 @@
+import { WeftError } from '../../base/errors.js';
+import { ack, type Message, NETLINK_NETFILTER, NLMSG_DONE, NLMSG_ERROR, parseMessages } from '../../codec/netlink.js';
+import { netlinkError } from '../../codec/netlink-error.js';
+import { batch, refusals } from '../../codec/nft/batch.js';
+import { delChain, getChains, readChain } from '../../codec/nft/chain.js';
+import type { Change } from '../../codec/nft/change.js';
+import { delElements, getElements, newElements, readElements } from '../../codec/nft/element.js';
+import {
+  chainMessage,
+  chainObject,
+  elementMessage,
+  elementObject,
+  ruleMessages,
+  setMessage,
+  setObject,
+} from '../../codec/nft/objects.js';
+import { flushChain, getRules, readRule } from '../../codec/nft/rule.js';
+import { delSet, getSets, newSet, readSet } from '../../codec/nft/set.js';
+import { delTable, getTables, newTable, readTable } from '../../codec/nft/table.js';
+import type { Ns } from '../../objects/kind.js';
+import type { NftElement, NftFamily, NftObject, NftSetObject } from '../../objects/nft.js';
+import type { Op } from '../../reconcile/plan.js';
+import type { KindPort } from '../port.js';
+import { spaceFor } from './port.js';
+import type { Space, Spaces } from './spaces.js';
+
+/** The name of our tables, whatever their family. */
+export const NFT_TABLE = 'weft';
+const FAMILIES: readonly NftFamily[] = ['bridge', 'inet'];
+const TIMEOUT_MS = 20_000;
+
+/** nf_tables objects in tables named weft; one transaction per pass and namespace. */
+export class NftPort implements KindPort<NftObject> {
+  #seq = 1;
+  constructor(readonly spaces: Spaces) {}
+
+  async observe(ns: Ns, want: readonly NftObject[]): Promise<NftObject[]> {
+    const space = this.spaces.open(ns);
+    // Sandboxes have no tables of ours; a namespace of the network kind may have leftovers.
+    if (!space || (want.length === 0 && !ns.startsWith('net-'))) return [];
+    const out: NftObject[] = [];
+    for (const family of FAMILIES) {
+      const tables = (await this.#dump(space, (seq) => getTables(seq, family))).map(readTable);
+      if (!tables.some((t) => t.table === NFT_TABLE && t.family === family)) continue;
+      out.push({ what: 'table', family, table: NFT_TABLE }, ...(await this.#contents(space, family)));
+    }
+    return out;
+  }
+
+  async apply(ns: Ns, ops: readonly Op<NftObject>[]): Promise<(WeftError | undefined)[]> {
+    const space = spaceFor(this.spaces, ns);
+    const rebuilt = ops.find((op) => op.verb === 'change' && isFixed(op.want as NftObject, op.have as NftObject));
+    const changes = rebuilt ? [delTable(refOf(rebuilt.want as NftObject))] : transaction(ops);
+    const error = await this.#commit(space, changes, ops[0] as Op);
+    if (!rebuilt || error) return ops.map(() => error);
+    const text = `table weft in ${ns} had another shape and was removed; it is made anew on the next pass`;
+    return ops.map(() => new WeftError('WEFT_NETLINK', text));
+  }
+
+  async #contents(space: Space, family: NftFamily): Promise<NftObject[]> {
+    const of = { family, table: NFT_TABLE };
+    const sets = (await this.#dump(space, (seq) => getSets(seq, of))).map(readSet);
+    const chains = (await this.#dump(space, (seq) => getChains(seq, family))).map(readChain);
+    const rules = (await this.#dump(space, (seq) => getRules(seq, of))).map(readRule);
+    const out: NftObject[] = sets.map(setObject);
+    for (const chain of chains) {
+      if (chain.table !== NFT_TABLE || chain.family !== family) continue;
+      out.push(
+        chainObject(
+          chain,
+          rules.filter((rule) => rule.chain === chain.chain),
+        ),
+      );
+    }
+    for (const set of sets) {
+      // Dynamic sets are filled by packets: their elements are flows, not wishes.
+      if (set.flags.includes('dynamic')) continue;
+      const messages = await this.#dump(space, (seq) => getElements(seq, set));
+      for (const m of messages) {
+        for (const element of readElements(m).elements) out.push(elementObject(family, NFT_TABLE, set.set, element));
+      }
+    }
+    return out;
+  }
+
+  async #dump(space: Space, request: (seq: number) => Buffer): Promise<Message[]> {
+    const socket = space.socket(NETLINK_NETFILTER);
+    const answer = await socket.transact(request(this.#next()), TIMEOUT_MS);
+    const rows: Message[] = [];
+    for (const m of parseMessages(answer)) {
+      if (m.type !== NLMSG_ERROR && m.type !== NLMSG_DONE) rows.push(m);
+      else {
+        const { errno, text } = ack(m);
+        if (errno !== 0)
+          throw new WeftError('WEFT_NETLINK', `cannot list nf_tables in ${space.ns}: errno ${errno} ${text ?? ''}`);
+      }
+    }
+    return rows;
+  }
+
+  async #commit(space: Space, changes: readonly Change[], op: Op): Promise<WeftError | undefined> {
+    const made = batch(changes, { seq: this.#next(changes.length + 1) });
+    const answer = await space.socket(NETLINK_NETFILTER).transact(made.bytes, TIMEOUT_MS);
+    const [first] = refusals(answer, made);
+    if (!first) return undefined;
+    const key = first.change?.label ?? 'the transaction';
+    return netlinkError({ operation: 'apply', kind: op.kind, key, namespace: space.ns }, first.ack);
+  }
+
+  #next(count = 1): number {
+    const seq = this.#seq;
+    this.#seq = (this.#seq + count + 1) % 0x7fffffff;
+    return seq;
+  }
+}
+
+const refOf = (o: NftObject) => ({ family: o.family, table: o.table });
+
+/** Hooks of chains and shapes of sets cannot be changed in place, and rules hold on to both: the table is rebuilt. */
+function isFixed(want: NftObject, have: NftObject): boolean {
+  if (want.what === 'set') return true;
+  return want.what === 'chain' && have.what === 'chain' && JSON.stringify(want.base) !== JSON.stringify(have.base);
+}
+
+/**
+ * Orders changes so that each finds what it refers to: tables, sets, chains (still empty), elements that go, rules,
+ * elements that come, and last the chains, sets and tables that go.
+ */
+function transaction(ops: readonly Op<NftObject>[]): Change[] {
+  const wanted = ops.flatMap((op) => (op.want ? [op.want] : []));
+  const gone = ops.flatMap((op) => (op.verb !== 'add' && op.have ? [{ op, have: op.have }] : []));
+  const removed = gone.filter(({ op }) => op.verb === 'remove').map(({ have }) => have);
+  const tablesGone = new Set(removed.flatMap((o) => (o.what === 'table' ? [`${o.family} ${o.table}`] : [])));
+  const survives = (o: NftObject) => !tablesGone.has(`${o.family} ${o.table}`);
+  const chains = wanted.filter((o) => o.what === 'chain');
+  const elementsGone = gone.map(({ have }) => have).filter((o) => o.what === 'element' && survives(o)) as NftElement[];
+  return [
+    ...wanted.flatMap((o) => (o.what === 'table' ? [newTable({ ...refOf(o), flags: 0 })] : [])),
+    ...wanted.flatMap((o) => (o.what === 'set' ? [newSet(setMessage(o))] : [])),
+    ...chains.map(chainMessage),
+    ...bySet(elementsGone).flatMap(([set, elements]) => delElements(set, elements.map(elementMessage))),
+    ...chains.flatMap((o) => [flushChain(o), ...ruleMessages(o)]),
+    ...bySet(wanted.filter((o) => o.what === 'element')).flatMap(([set, elements]) =>
+      newElements(set, elements.map(elementMessage)),
+    ),
+    ...removed.flatMap((o) => (o.what === 'chain' && survives(o) ? [flushChain(o)] : [])),
+    ...removed.flatMap((o) => (o.what === 'chain' && survives(o) ? [delChain(o)] : [])),
+    ...removed.flatMap((o) => (o.what === 'set' && survives(o) ? [delSet(o as NftSetObject)] : [])),
+    ...removed.flatMap((o) => (o.what === 'table' ? [delTable(o)] : [])),
+  ];
+}
+
+function bySet(elements: readonly NftElement[]): [{ family: NftFamily; table: string; set: string }, NftElement[]][] {
+  const groups = new Map<string, NftElement[]>();
+  for (const e of elements) {
+    const id = `${e.family} ${e.table} ${e.set}`;
+    const group = groups.get(id);
+    if (group) group.push(e);
+    else groups.set(id, [e]);
+  }
+  return [...groups.values()].map((group) => {
+    const { family, table, set } = group[0] as NftElement;
+    return [{ family, table, set }, group];
+  });
+}

@@ -1,0 +1,56 @@
+import { WeftError } from '../../base/errors.js';
+import { NETLINK_GENERIC, NETLINK_NETFILTER } from '../../codec/netlink.js';
+import { batch, refusals } from '../../codec/nft/batch.js';
+import { accept, anyOf, CT_ESTABLISHED, ct, rule, type Statement } from '../../codec/nft/build.js';
+import { newChain } from '../../codec/nft/chain.js';
+import { newRule } from '../../codec/nft/rule.js';
+import { newTable } from '../../codec/nft/table.js';
+import { ipvsFamily } from './ipvs-port.js';
+import { NFT_TABLE } from './nft-port.js';
+import type { Space, Spaces } from './spaces.js';
+
+/** What the kernel can do, found by trying in a throw-away namespace, never by version. */
+export interface Capabilities {
+  ipvs: boolean;
+  /** nf_tables of the bridge family: both balancers and the return map need it. */
+  nftBridge: boolean;
+  /** nf_conntrack_bridge. */
+  bridgeConntrack: boolean;
+}
+
+const PROBE = '.probe';
+
+export async function probe(spaces: Spaces): Promise<Capabilities> {
+  spaces.remove(PROBE);
+  spaces.create(PROBE);
+  try {
+    const space = spaces.open(PROBE);
+    if (!space)
+      throw new WeftError(
+        'WEFT_KERNEL_MISSING',
+        'network namespaces cannot be made',
+        'a kernel with CONFIG_NET_NS is needed',
+      );
+    return {
+      ipvs: (await ipvsFamily(space.socket(NETLINK_GENERIC))) !== undefined,
+      nftBridge: await accepts(space, [accept]),
+      bridgeConntrack: await accepts(space, [anyOf(ct.state, CT_ESTABLISHED), accept]),
+    };
+  } finally {
+    spaces.remove(PROBE);
+  }
+}
+
+let seq = 1;
+
+/** Does the kernel take a rule of these statements in bridge prerouting? */
+async function accepts(space: Space, statements: readonly Statement[]): Promise<boolean> {
+  const at = { family: 'bridge', table: NFT_TABLE, chain: 'probe' } as const;
+  const base = { type: 'filter', hook: 'prerouting', priority: 0, policy: 'accept' } as const;
+  const made = batch([newTable({ ...at, flags: 0 }), newChain({ ...at, base }), newRule(rule(at, statements))], {
+    seq,
+  });
+  seq += 10;
+  const answer = await space.socket(NETLINK_NETFILTER).transact(made.bytes, 5000);
+  return refusals(answer, made).length === 0;
+}

@@ -1,0 +1,254 @@
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { WeftError } from '../../base/errors.js';
+import { NETLINK_ROUTE } from '../../codec/netlink.js';
+import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
+import { NODE_NS, type Ns, type Where } from '../../objects/kind.js';
+import { hostMounts } from './mounts.js';
+import type { Native } from './native.js';
+import { NetlinkSocket } from './netlink-socket.js';
+
+/** Where the namespace of a sandbox is when weft did not make it. */
+export type Location = { path: string } | { pid: number };
+
+/** One namespace with what is open in it. */
+export class Space {
+  readonly #sockets = new Map<number, NetlinkSocket>();
+  #names: Promise<Map<string, number>> | undefined;
+
+  constructor(
+    readonly native: Native,
+    readonly ns: Ns,
+    /** −1 for the agent's own. */
+    readonly fd: number,
+    readonly owned: boolean,
+    /** Inode of the namespace: another one at the same path is another namespace. */
+    readonly inode: bigint,
+  ) {}
+
+  /** A descriptor of the namespace for IFLA_NET_NS_FD, which knows no −1 for "my own". */
+  get attachFd(): number {
+    if (this.fd >= 0) return this.fd;
+    this.#own ??= this.native.netnsOpen('/proc/self/ns/net');
+    return this.#own;
+  }
+  #own: number | undefined;
+
+  /** A socket of that netlink protocol, born in the namespace. */
+  socket(protocol: number): NetlinkSocket {
+    let socket = this.#sockets.get(protocol);
+    if (!socket) {
+      socket = new NetlinkSocket(this.native, this.fd, protocol);
+      this.#sockets.set(protocol, socket);
+    }
+    return socket;
+  }
+
+  get rtnl(): NetlinkSocket {
+    return this.socket(NETLINK_ROUTE);
+  }
+
+  portIds(): number[] {
+    return [...this.#sockets.values()].map((socket) => socket.portId);
+  }
+
+  /** Interface name → ifindex, as of the last change made here. */
+  indexes(): Promise<Map<string, number>> {
+    this.#names ??= this.#readIndexes();
+    return this.#names;
+  }
+
+  async namesByIndex(): Promise<Map<number, string>> {
+    return new Map([...(await this.indexes())].map(([name, index]) => [index, name]));
+  }
+
+  forgetIndexes(): void {
+    this.#names = undefined;
+  }
+
+  close(): void {
+    for (const socket of this.#sockets.values()) socket.close();
+    this.#sockets.clear();
+    if (this.fd >= 0) this.native.closeFd(this.fd);
+    if (this.#own !== undefined) this.native.closeFd(this.#own);
+    this.#own = undefined;
+  }
+
+  async #readIndexes(): Promise<Map<string, number>> {
+    const rows = await this.rtnl.dump(RTM_GETLINK, writeLinkDump, { extMask: RTEXT_FILTER_SKIP_STATS });
+    const out = new Map<string, number>();
+    for (const row of rows) {
+      const link = readLink(row.body);
+      if (link.name !== undefined && link.index !== undefined) out.set(link.name, link.index);
+    }
+    return out;
+  }
+}
+
+/**
+ * The namespaces an agent works in. Its own pins below RUN_DIR/netns stay open; those handed over (`--netns`, `--pid`)
+ * are opened for a pass and closed after it: one forgotten descriptor keeps a dead container's namespace alive.
+ */
+export class Spaces {
+  readonly dir: string;
+  readonly #mounts: number | undefined;
+  /** The pins as the host's mount namespace has them. */
+  readonly #view: string;
+  readonly #open = new Map<Ns, Space>();
+  #users = 0;
+  /** Tells where a namespace is that weft did not make; undefined for ours. */
+  locate: (ns: Ns) => Location | undefined = () => undefined;
+  /** Told when the set of open sockets changed: their port ids are our own doing in notifications. */
+  onSockets: () => void = () => {};
+
+  constructor(
+    readonly native: Native,
+    runDir: string,
+  ) {
+    this.dir = resolve(runDir, 'netns');
+    mkdirSync(this.dir, { recursive: true, mode: 0o755 });
+    const host = hostMounts();
+    this.#mounts = host.fd;
+    this.#view = join(host.root, this.dir);
+  }
+
+  create(ns: Ns): void {
+    this.native.mountShared(this.dir, this.#mounts);
+    this.native.netnsCreate(this.path(ns), this.#mounts);
+  }
+
+  /** Closes what is open in it first: our own sockets would keep the namespace, and its VXLAN, alive. */
+  remove(ns: Ns): void {
+    this.close(ns);
+    this.native.netnsDelete(this.path(ns), this.#mounts);
+  }
+
+  /** Gives the run directory back as it was, where no pin is left. */
+  unmountIfEmpty(): void {
+    if (this.pins().length === 0) this.native.unmount(this.dir, this.#mounts);
+  }
+
+  path(ns: Ns): string {
+    return join(this.dir, ns);
+  }
+
+  /** undefined while it does not exist. */
+  open(ns: Ns): Space | undefined {
+    const known = this.#open.get(ns);
+    if (known && this.#isCurrent(known)) return known;
+    if (known) this.close(ns);
+    const space = this.#openNew(ns);
+    if (space) this.#open.set(ns, space);
+    return space;
+  }
+
+  where(ns: Ns): Where | undefined {
+    const space = this.open(ns);
+    return space && { ns, nsOwned: space.owned };
+  }
+
+  /**
+   * Device and inode of a namespace that is handed over.
+   * @throws WEFT_INVALID_NETNS where there is none, or where it is the agent's own
+   */
+  identify(at: Location): string {
+    const text = 'path' in at ? at.path : `pid ${at.pid}`;
+    let fd: number;
+    try {
+      fd = 'path' in at ? this.native.netnsOpen(at.path) : this.native.netnsOpenPid(at.pid);
+    } catch (error) {
+      const why =
+        (error as NodeJS.ErrnoException).code === 'EINVAL' ? 'is no network namespace' : (error as Error).message;
+      throw new WeftError(
+        'WEFT_INVALID_NETNS',
+        `${text}: ${why}`,
+        'give a file below /run/netns, /proc/PID/ns/net, or a running pid',
+      );
+    }
+    const { dev, ino } = this.native.netnsIdentity(fd);
+    this.native.closeFd(fd);
+    const own = this.native.netnsIdentity(-1);
+    if (own.dev === dev && own.ino === ino) {
+      throw new WeftError(
+        'WEFT_INVALID_NETNS',
+        `${text} is the agent's own network namespace`,
+        'a sandbox needs one of its own',
+      );
+    }
+    return `${dev}:${ino}`;
+  }
+
+  /** Names of our pins that are namespaces. */
+  pins(): Ns[] {
+    // Names with a dot in front are throw-away namespaces of a probe.
+    return readdirSync(this.#view).filter((name) => !name.startsWith('.') && this.#pinInode(name) !== undefined);
+  }
+
+  close(ns: Ns): void {
+    this.#open.get(ns)?.close();
+    this.#open.delete(ns);
+  }
+
+  /** Somebody begins to use namespaces; each has its `passed`. */
+  begin(): void {
+    this.#users++;
+  }
+
+  /** When nobody uses them any more, foreign namespaces are closed, and names may have changed. */
+  passed(): void {
+    this.#users--;
+    this.onSockets();
+    if (this.#users > 0) return;
+    for (const [ns, space] of this.#open) {
+      space.forgetIndexes();
+      if (!space.owned && ns !== NODE_NS) this.close(ns);
+    }
+  }
+
+  closeAll(): void {
+    for (const ns of [...this.#open.keys()]) this.close(ns);
+  }
+
+  portIds(): number[] {
+    return [...this.#open.values()].flatMap((space) => space.portIds());
+  }
+
+  #openNew(ns: Ns): Space | undefined {
+    if (ns === NODE_NS) return new Space(this.native, ns, -1, false, 0n);
+    const location = this.locate(ns);
+    try {
+      const fd =
+        location === undefined
+          ? this.native.netnsOpen(this.path(ns), this.#mounts)
+          : 'path' in location
+            ? this.native.netnsOpen(location.path)
+            : this.native.netnsOpenPid(location.pid);
+      return new Space(this.native, ns, fd, location === undefined, this.native.netnsIdentity(fd).ino);
+    } catch (error) {
+      const code = (error as { code?: string }).code ?? '';
+      if (['ENOENT', 'EINVAL', 'ESRCH', 'ENOTDIR'].includes(code)) return undefined;
+      throw error;
+    }
+  }
+
+  #isCurrent(space: Space): boolean {
+    return space.ns === NODE_NS || !space.owned || this.#pinInode(space.ns) === space.inode;
+  }
+
+  /** Inode of the namespace pinned there; undefined where the file is no pin (any more). */
+  #pinInode(name: Ns): bigint | undefined {
+    try {
+      const stat = statSync(join(this.#view, name), { bigint: true });
+      return stat.dev === nsfsDevice() ? stat.ino : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+let nsfs: bigint | undefined;
+/** st_dev of nsfs: what tells a pinned namespace from the plain file below it. */
+function nsfsDevice(): bigint {
+  nsfs ??= statSync('/proc/self/ns/net', { bigint: true }).dev;
+  return nsfs;
+}

@@ -1,0 +1,25 @@
+import { z } from 'zod';
+import { cidr, ip, labels, vni } from './scalars.js';
+
+/** Network drivers that exist; the registry in network/ has one folder for each. */
+export const DRIVERS = ['overlay'] as const;
+
+/** Body of `PUT /v1/networks/NAME`. */
+export const networkBody = z
+  .strictObject({
+    driver: z.enum(DRIVERS).default('overlay').describe('network driver'),
+    subnets: z.array(cidr).min(1).describe('subnets, one a family'),
+    ipRanges: z.array(cidr).default([]).describe('part of a subnet from which this agent allocates addresses'),
+    gateways: z.array(ip).default([]).describe('gateway addresses; the first address of each subnet when not given'),
+    vni: vni.optional().describe('VXLAN network identifier'),
+    mtu: z.int().min(576).max(65535).optional().describe('MTU of its endpoints; from the underlay when not given'),
+    internal: z.boolean().default(false).describe('no way out through the gateway bridge'),
+    encrypted: z.boolean().default(false).describe('not supported yet: refused'),
+    ingress: z.boolean().default(false).describe('the network that carries published ports; one a node'),
+    labels: labels.default({}),
+    options: z.record(z.string(), z.string()).default({}).describe('options of the driver'),
+  })
+  .meta({ id: 'Network' });
+
+/** A network as stored: gateways and VNI are filled in. */
+export type Network = z.output<typeof networkBody>;

@@ -1,0 +1,36 @@
+import { z } from 'zod';
+import { cidr, ip, labels, name, port, proto } from './scalars.js';
+
+export const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'] as const;
+
+/** One published port, or a range that maps 1:1. */
+export const publishSpec = z
+  .strictObject({
+    published: port,
+    publishedEnd: port.optional().describe('last port of a range'),
+    target: port.describe('port in the task; the first of a range'),
+    proto: proto.default('tcp'),
+    mode: z.enum(['ingress', 'host']).default('ingress'),
+    hostIp: ip.optional().describe('only this address of the node answers'),
+    allow: z.array(cidr).default([]).describe('sources that may connect; all when empty'),
+  })
+  .meta({ id: 'PublishedPort' });
+
+/** Body of `PUT /v1/services/NAME`. */
+export const serviceBody = z
+  .strictObject({
+    networks: z.array(name).min(1),
+    mode: z.enum(['vip', 'dnsrr']).default('vip'),
+    vips: z.record(name, z.array(ip).max(2)).default({}).describe('VIPs by network; allocated where the agent may'),
+    aliases: z.array(name).default([]),
+    publish: z.array(publishSpec).default([]),
+    scheduler: z.enum(SCHEDULERS).default('rr'),
+    affinity: z.int().min(0).default(0).describe('seconds a client stays with its backend; 0 = off'),
+    clientIp: z.enum(['preserve', 'snat']).default('preserve'),
+    drain: z.int().min(0).default(30).describe('seconds that connections may take to end'),
+    labels: labels.default({}),
+  })
+  .meta({ id: 'Service' });
+
+export type PublishedPort = z.output<typeof publishSpec>;
+export type Service = z.output<typeof serviceBody>;

@@ -1,0 +1,48 @@
+import { ip, ip6, rule, type SetParts, type Statement, setOf } from '../codec/nft/build.js';
+import { chainObject, ruleText, setObject } from '../codec/nft/objects.js';
+import { valueHex } from '../codec/nft/types.js';
+import type { NftChain, NftElement, NftObject } from '../objects/nft.js';
+import type { Wants } from './world.js';
+
+const REF = { family: 'bridge', table: 'weft' } as const;
+
+/** Writes nf_tables objects of table `bridge weft` in one namespace, in few words. */
+export class TableWriter {
+  constructor(
+    readonly ns: string,
+    readonly wants: Wants,
+    readonly because: string,
+  ) {}
+
+  #add(object: NftObject): void {
+    this.wants.add(this.ns, 'nft', this.because, object);
+  }
+
+  table(): void {
+    this.#add({ what: 'table', ...REF });
+  }
+
+  set(name: string, parts: SetParts): void {
+    this.#add(setObject(setOf({ ...REF, set: name }, parts)));
+  }
+
+  /** A chain; with `base` one that the bridge calls at that priority of prerouting or output. */
+  chain(name: string, rules: readonly (readonly Statement[])[], base?: NftChain['base']): void {
+    const at = { ...REF, chain: name };
+    const object = chainObject(at, []);
+    this.#add({ ...object, ...(base && { base }), rules: rules.map((statements) => ruleText(rule(at, statements))) });
+  }
+
+  element(set: string, key: string, value?: string): void {
+    const element: NftElement = { what: 'element', ...REF, set, key, ...(value !== undefined && { value }) };
+    this.#add(element);
+  }
+}
+
+/** Terms and types of a family. */
+export const words = {
+  4: { address: 'ipv4_addr', saddr: ip.saddr, daddr: ip.daddr, ethertype: 0x0800 },
+  6: { address: 'ipv6_addr', saddr: ip6.saddr, daddr: ip6.daddr, ethertype: 0x86dd },
+} as const;
+
+export const hex = valueHex;

@@ -1,0 +1,17 @@
+import type { Stored } from '../model/registry.js';
+import type { Wants, World } from './world.js';
+
+/**
+ * A network driver turns the wish into kernel objects. Pure: no I/O, the same world gives the same objects.
+ * A new driver is a folder with one of these and a line in the registry.
+ */
+export interface NetworkDriver {
+  /** The network itself: namespace, bridge, tunnel. */
+  network(world: World, network: Stored<'networks'>, wants: Wants): void;
+  /** An endpoint of a sandbox of this node. */
+  endpoint(world: World, network: Stored<'networks'>, endpoint: Stored<'endpoints'>, wants: Wants): void;
+  /** An endpoint on another node. */
+  peer(world: World, network: Stored<'networks'>, peer: Stored<'peers'>, wants: Wants): void;
+  /** Another node that has an address of its own on this network (ingress). */
+  node(world: World, network: Stored<'networks'>, node: Stored<'nodes'>, wants: Wants): void;
+}

@@ -1,0 +1,43 @@
+import { bridgeMac, endpointMac } from '../../base/mac.js';
+import { accept, drop, ether, is, map, meta, set } from '../../codec/nft/build.js';
+import type { Stored } from '../../model/registry.js';
+import { hex, TableWriter, words } from '../bridge-table.js';
+import { familiesOf, networkNs, type Wants, type World } from '../world.js';
+import { VXLAN } from './names.js';
+
+/** Before the balancer's connection tracking, which must see a reply with the destination it leaves with. */
+const RETURNS = -310;
+
+/**
+ * The return map of the ingress network: a reply bears the address of the node that took the connection, and that
+ * address names the leg to send it to. Stateless, one element a node. The same map is the fence against forgery: nobody
+ * but a task that answers (its frames go to br0) may send with a node's address.
+ */
+export function returnMap(world: World, network: Stored<'networks'>, wants: Wants): void {
+  const w = new TableWriter(networkNs(network.id), wants, 'return map');
+  w.table();
+  const bridge = bridgeMac(world.self.vtep);
+  const home = (of: 4 | 6) => set(ether.daddr, map([words[of].saddr], `nodes${of}`));
+  const families = familiesOf(network);
+  for (const of of families) w.set(`nodes${of}`, { key: [words[of].address], data: 'ether_addr' });
+  w.chain(
+    'returns',
+    [
+      [is(meta.iifname, VXLAN), accept],
+      ...families.map((of) => [is(ether.daddr, bridge), home(of), accept]),
+      // A map is no set to older kernels, so membership is tested by looking a value up.
+      ...families.map((of) => [home(of), drop]),
+    ],
+    { hook: 'prerouting', priority: RETURNS },
+  );
+}
+
+/** A node's element in it. */
+export function returnElement(network: Stored<'networks'>, node: Stored<'nodes'>, wants: Wants): void {
+  const w = new TableWriter(networkNs(network.id), wants, `node ${node.id}`);
+  for (const ip of node.spec.addresses[network.id] ?? []) {
+    const of = ip.includes(':') ? 6 : 4;
+    if (familiesOf(network).includes(of))
+      w.element(`nodes${of}`, hex(words[of].address, ip), hex('ether_addr', endpointMac(ip)));
+  }
+}

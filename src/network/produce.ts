@@ -1,0 +1,100 @@
+import { balanceClient, balanceNetwork, balanceService } from '../balance/assign.js';
+import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
+import type { Wanted } from '../reconcile/plan.js';
+import { gatewayBridge, gatewayLeg, hasGateway, needsGateway } from './gateway.js';
+import { ingressLeg } from './ingress.js';
+import { nodeRules } from './node-rules.js';
+import { returnElement, returnMap } from './overlay/returns.js';
+import { NETWORK_DRIVERS } from './registry.js';
+import { sandboxObjects } from './sandbox.js';
+import { taskObjects } from './task.js';
+import { isHere, Wants, type World } from './world.js';
+
+/** An object of the wish that changed. */
+export interface Change {
+  table: Table;
+  id: string;
+}
+
+/** The producer that is no object of the wish. */
+const NODE_PRODUCER = 'node';
+
+/** Names of all producers of a wish; each but one is an object of the wish. */
+export function producers(wish: Wish): string[] {
+  return [NODE_PRODUCER, ...TABLES.flatMap((table) => [...wish[table].values()].map((o: Stored) => nameOf(o)))];
+}
+
+/** The kernel objects that a producer (`network/app`) stands for; none when it is not in the wish. */
+export function produce(world: World, producer: string): Wanted[] {
+  if (producer === NODE_PRODUCER) {
+    const wants = new Wants(producer);
+    produceNode(world, wants);
+    return wants.list;
+  }
+  const slash = producer.indexOf('/');
+  const table = TABLES.find((t) => SINGULAR[t] === producer.slice(0, slash)) as Table;
+  const stored = world.wish[table].get(producer.slice(slash + 1)) as Stored | undefined;
+  if (!stored) return [];
+  const wants = new Wants(producer);
+  PRODUCE[table](world, stored as never, wants);
+  return wants.list;
+}
+
+const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) => void } = {
+  networks(world, network, wants) {
+    if (!isHere(world, network)) return;
+    NETWORK_DRIVERS[network.spec.driver].network(world, network, wants);
+    if (network.spec.ingress) {
+      returnMap(world, network, wants);
+      ingressLeg(world, network, wants);
+    }
+    balanceNetwork(world, network, wants);
+  },
+  sandboxes(world, sandbox, wants) {
+    sandboxObjects(world, sandbox, wants);
+    if (hasGateway(world, sandbox.id)) gatewayLeg(world, sandbox, wants);
+    taskObjects(world, sandbox, wants);
+  },
+  endpoints(world, endpoint, wants) {
+    const network = world.wish.networks.get(endpoint.spec.network);
+    if (!network) return;
+    NETWORK_DRIVERS[network.spec.driver].endpoint(world, network, endpoint, wants);
+    balanceClient(world, network, endpoint, wants);
+  },
+  peers(world, peer, wants) {
+    const network = world.wish.networks.get(peer.spec.network);
+    if (network && isHere(world, network)) NETWORK_DRIVERS[network.spec.driver].peer(world, network, peer, wants);
+  },
+  nodes(world, node, wants) {
+    for (const id of Object.keys(node.spec.addresses)) {
+      const network = world.wish.networks.get(id);
+      if (!network || !isHere(world, network)) continue;
+      NETWORK_DRIVERS[network.spec.driver].node(world, network, node, wants);
+      if (network.spec.ingress) returnElement(network, node, wants);
+    }
+  },
+  services: balanceService,
+};
+
+/** What the node has in all its objects' name: the gateway bridge and the rules of the IP layer. */
+function produceNode(world: World, wants: Wants): void {
+  if (needsGateway(world)) gatewayBridge(world, wants);
+  nodeRules(world, wants);
+}
+
+/**
+ * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, so that one more among
+ * 10,000 costs two producers; anything that others refer to (a network, an endpoint, a node's being alive) concerns all.
+ */
+export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
+  if (!changes.every((change) => change.table === 'peers')) return 'all';
+  const out = new Set<string>();
+  for (const change of changes) {
+    out.add(nameOf(change));
+    for (const wish of [before, after]) {
+      const service = wish.peers.get(change.id)?.spec.service;
+      if (service !== undefined) out.add(`service/${service}`);
+    }
+  }
+  return [...out];
+}

@@ -1,0 +1,85 @@
+import type { Cidr, Family, Ip } from '../base/ip.js';
+import type { Stored, Wish } from '../model/registry.js';
+import { NODE_NS, type Ns } from '../objects/kind.js';
+import type { Wanted } from '../reconcile/plan.js';
+
+/** Everything that the pure functions from wish to kernel objects may look at. */
+export interface World {
+  wish: Wish;
+  self: { name: string; vtep: Ip; dataPathPort: number };
+  /** MTU of the underlay interface that carries the VTEP address. */
+  underlayMtu: number;
+  /** Who chooses a backend, and how it remembers flows. */
+  balancer: BalancerChoice;
+  /** Subnet of the gateway bridge, and the bridge's own address in it. */
+  gateway: { subnet: Cidr; address: Ip };
+  /** A number that stays with a name over restarts, from `first` upwards, unique in its space. */
+  number(space: string, name: string, first: number): number;
+  /** Ports at which the resolver listens in a sandbox; undefined while it does not. */
+  resolverPorts(sandbox: string): { udp: number; tcp: number } | undefined;
+}
+
+export interface BalancerChoice {
+  name: 'ipvs' | 'nft';
+  /** The kernel has nf_conntrack_bridge: flows are remembered by connection tracking, else in dynamic sets. */
+  bridgeConntrack: boolean;
+}
+
+/** Families of a network's subnets. */
+export function familiesOf(network: Stored<'networks'>): Family[] {
+  return [...new Set(network.spec.subnets.map((subnet): Family => (subnet.includes(':') ? 6 : 4)))];
+}
+
+/** This node's own addresses on the ingress network: what published ports are translated to. */
+export function ownIngressAddresses(world: World, network: Stored<'networks'>): Ip[] {
+  return world.wish.nodes.get(world.self.name)?.spec.addresses[network.id] ?? [];
+}
+
+export function ingressNetwork(wish: Wish): Stored<'networks'> | undefined {
+  return [...wish.networks.values()].find((network) => network.spec.ingress);
+}
+
+/** Namespace of an overlay network. */
+export const networkNs = (network: string): Ns => `net-${network}`;
+
+/** Bytes that VXLAN adds over an IPv4 underlay: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 (RFC 7348 section 5). */
+const VXLAN_OVERHEAD_V4 = 50;
+const VXLAN_OVERHEAD_V6 = 70;
+
+export function overlayMtu(world: World, network: Stored<'networks'>): number {
+  const overhead = world.self.vtep.includes(':') ? VXLAN_OVERHEAD_V6 : VXLAN_OVERHEAD_V4;
+  return network.spec.mtu ?? world.underlayMtu - overhead;
+}
+
+const hereCache = new WeakMap<Wish, ReadonlySet<string>>();
+
+/** Does this node carry the network? Asked for here, needed by an endpoint here, or the ingress network. */
+export function isHere(world: World, network: Stored<'networks'>): boolean {
+  let here = hereCache.get(world.wish);
+  if (!here) {
+    here = new Set([...world.wish.endpoints.values()].map((endpoint) => endpoint.spec.network));
+    hereCache.set(world.wish, here);
+  }
+  return network.origin === 'api' || network.spec.ingress || here.has(network.id);
+}
+
+/** Collects wanted objects of one owner. */
+export class Wants {
+  readonly list: Wanted[] = [];
+  constructor(readonly owner: string) {}
+
+  add<T>(ns: Ns, kind: string, because: string, object: T): void {
+    this.list.push({ ns, kind, object, because, owner: this.owner });
+  }
+
+  namespace(name: Ns, because: string): void {
+    this.add(NODE_NS, 'netns', because, { name });
+    this.add(name, 'link', because, { name: 'lo', type: 'present', up: true });
+  }
+
+  sysctls(ns: Ns, because: string, values: Record<string, string | number>, optional = false): void {
+    for (const [path, value] of Object.entries(values)) {
+      this.add(ns, 'sysctl', because, { path, value: String(value), ...(optional && { optional }) });
+    }
+  }
+}

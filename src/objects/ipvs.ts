@@ -1,0 +1,42 @@
+import type { Family, Ip } from '../base/ip.js';
+import { differences, type Kind, STAGE } from './kind.js';
+
+/** An IPVS virtual server by firewall mark. */
+export interface VirtualServer {
+  family: Family;
+  fwmark: number;
+  scheduler: string;
+}
+
+/** A real server of a virtual server; always direct routing: only the destination MAC is chosen. */
+export interface RealServer {
+  family: Family;
+  fwmark: number;
+  ip: Ip;
+  /** 0: established connections go on, new ones go elsewhere. */
+  weight: number;
+}
+
+const server = (o: { family: Family; fwmark: number }): string => `v${o.family} mark ${o.fwmark}`;
+
+export const virtualServerKind: Kind<VirtualServer> = {
+  name: 'virtual-server',
+  stages: [STAGE.virtualServer],
+  stage: () => STAGE.virtualServer,
+  rank: () => 0,
+  key: server,
+  same: (want, have) => differences(want, have, ['scheduler']),
+  owns: (_have, where) => where.nsOwned,
+  describe: (o) => `virtual server ${server(o)}`,
+};
+
+export const realServerKind: Kind<RealServer> = {
+  name: 'real-server',
+  stages: [STAGE.realServer],
+  stage: () => STAGE.realServer,
+  rank: () => 0,
+  key: (o) => `${server(o)} ${o.ip}`,
+  same: (want, have) => differences(want, have, ['weight']),
+  owns: (_have, where) => where.nsOwned,
+  describe: (o) => `real server ${o.ip} of ${server(o)}`,
+};

@@ -1,0 +1,85 @@
+import { type Kind, STAGE } from './kind.js';
+
+export type NftFamily = 'bridge' | 'inet';
+
+interface InTable {
+  family: NftFamily;
+  table: string;
+}
+
+export interface NftTable extends InTable {
+  what: 'table';
+}
+
+/** A named set, or a map. */
+export interface NftSetObject extends InTable {
+  what: 'set';
+  set: string;
+  /** Canonical JSON of its shape (codec/nft/objects.ts): key, data, flags, size, timeout. */
+  shape: string;
+  /** What lets `nft list` print keys by type; no part of the comparison. */
+  userdata?: string;
+}
+
+/** A chain with all its rules, replaced as a whole. */
+export interface NftChain extends InTable {
+  what: 'chain';
+  chain: string;
+  base?: { hook: 'prerouting' | 'forward' | 'output'; priority: number };
+  /** Canonical JSON of each rule, in order. */
+  rules: readonly string[];
+}
+
+/** One element of a set or map: what changes with services and backends. */
+export interface NftElement extends InTable {
+  what: 'element';
+  set: string;
+  /** Hex of the key as it stands in registers. */
+  key: string;
+  /** Maps: hex of the value, or `goto CHAIN`. */
+  value?: string;
+}
+
+/**
+ * Objects of nf_tables. All changes of one pass in one namespace are one transaction, removals included: a backend
+ * that is replaced is never absent in between.
+ */
+export type NftObject = NftTable | NftSetObject | NftChain | NftElement;
+
+const RANK = { table: 0, set: 1, chain: 2, element: 3 } as const;
+
+export const nftKind: Kind<NftObject> = {
+  name: 'nft',
+  stages: [STAGE.nft],
+  atomic: true,
+  stage: () => STAGE.nft,
+  rank: (o) => RANK[o.what],
+  key(o) {
+    const at = `${o.what} ${o.family} ${o.table}`;
+    if (o.what === 'table') return at;
+    if (o.what === 'chain') return `${at} ${o.chain}`;
+    return o.what === 'set' ? `${at} ${o.set}` : `${at} ${o.set} ${o.key}`;
+  },
+  same(want, have) {
+    if (want.what === 'set' && have.what === 'set') return want.shape === have.shape ? '' : 'its shape differs';
+    if (want.what === 'chain' && have.what === 'chain') return chainDifference(want, have);
+    if (want.what === 'element' && have.what === 'element') {
+      return want.value === have.value ? '' : `maps to ${have.value}, wanted ${want.value}`;
+    }
+    return '';
+  },
+  // Only tables named weft are ever observed.
+  owns: () => true,
+  describe(o) {
+    if (o.what === 'element') return `element ${o.key} of ${o.set}`;
+    return `${o.what} ${o.what === 'table' ? o.table : o.what === 'set' ? o.set : o.chain}`;
+  },
+};
+
+function chainDifference(want: NftChain, have: NftChain): string {
+  if (JSON.stringify(want.base) !== JSON.stringify(have.base)) return 'its hook or priority differs';
+  const at = want.rules.findIndex((rule, i) => rule !== have.rules[i]);
+  if (at >= 0) return `rule ${at + 1} differs`;
+  const extra = have.rules.length - want.rules.length;
+  return extra > 0 ? `${extra} rules too many` : '';
+}

@@ -1,0 +1,33 @@
+import type { Cidr, Ip } from '../base/ip.js';
+import { WEFT_PROTOCOL } from './address.js';
+import { differences, type Kind, STAGE } from './kind.js';
+
+/** RT_TABLE_MAIN. */
+export const MAIN_TABLE = 254;
+
+export interface Route {
+  /** `0.0.0.0/0` and `::/0` are the default routes. */
+  dst: Cidr;
+  dev: string;
+  via?: Ip;
+  /** The gateway is reachable on `dev` though no address of `dev` says so (RTNH_F_ONLINK). */
+  onlink?: boolean;
+  table: number;
+  metric?: number;
+  prefSrc?: Ip;
+  mtu?: number;
+  protocol?: number;
+}
+
+export const routeKind: Kind<Route> = {
+  name: 'route',
+  stages: [STAGE.route],
+  stage: () => STAGE.route,
+  // A route over a gateway needs the on-link route to the gateway first.
+  rank: (o) => (o.via ? 1 : 0),
+  key: (o) => `${o.table} ${o.dst} ${o.metric ?? 0}`,
+  same: (want, have) => differences(want, have, ['dev', 'via', 'prefSrc', 'mtu']),
+  // Routes of other protocols in our own namespaces are the kernel's (connected subnets) and go with their address.
+  owns: (have) => have.protocol === WEFT_PROTOCOL,
+  describe: (o) => `route ${o.dst}${o.via ? ` via ${o.via}` : ''} dev ${o.dev} table ${o.table}`,
+};

@@ -1,0 +1,28 @@
+import { type Kind, STAGE } from './kind.js';
+
+/** One value below /proc/sys of a namespace, for example `net/ipv4/ip_forward`. Never inherited, never reset. */
+export interface Sysctl {
+  path: string;
+  value: string;
+  /** Exists only with a module that may be absent (br_netfilter): absent counts as satisfied. */
+  optional?: boolean;
+}
+
+const PER_INTERFACE = /^net\/ipv[46]\/(conf|neigh)\/(?!all\/|default\/)/;
+
+export const sysctlKind: Kind<Sysctl> = {
+  name: 'sysctl',
+  stages: [STAGE.sysctl, STAGE.linkSysctl, STAGE.vsSysctl],
+  stage(o) {
+    // conf/eth0/... exists only with eth0; vs/... only once ip_vs has been asked for in that namespace.
+    if (PER_INTERFACE.test(o.path)) return STAGE.linkSysctl;
+    return o.path.startsWith('net/ipv4/vs/') ? STAGE.vsSysctl : STAGE.sysctl;
+  },
+  rank: () => 0,
+  key: (o) => o.path,
+  same: (want, have) => (want.value === have.value ? '' : `is ${have.value}, wanted ${want.value}`),
+  // A sysctl has no "absent": what nobody wishes any more stays as it is.
+  owns: () => false,
+  adopts: () => true,
+  describe: (o) => `${o.path}=${o.value}`,
+};

@@ -1,0 +1,265 @@
+import { EventEmitter, once } from 'node:events';
+import { toWeftError, WeftError } from '../base/errors.js';
+import type { Kernel } from '../kernel/port.js';
+import { type Desired, Dirt, scopeId } from './desired.js';
+import { everything, Pass, type PassResult, type PruneGate } from './pass.js';
+import type { Clash, Held, Op } from './plan.js';
+
+/** Why a scope is looked at; decides whether a difference is drift (somebody else's doing). */
+export type Cause = 'start' | 'wish' | 'kernel' | 'sweep' | 'retry';
+
+/** A difference that no change of the wish explains: somebody else changed the kernel, and we put it back. */
+export interface Drift {
+  op: Op;
+  at: number;
+}
+
+/** What stands between an object of the wish and the kernel. */
+export interface Trouble {
+  owner: string;
+  error: WeftError;
+  since: number;
+}
+
+interface LoopEvents {
+  pass: [result: PassResult, cause: ReadonlySet<Cause>];
+  drift: [drift: Drift];
+  trouble: [trouble: Trouble];
+}
+
+interface Failing {
+  ns: string;
+  kind: string;
+  key: string;
+  owner: string;
+  error: WeftError;
+  since: number;
+  attempts: number;
+  nextAt: number;
+}
+
+/** Notifications come in bursts (a namespace that dies says so once per object): wait this long for the rest. */
+const COALESCE_MS = 20;
+/** A full comparison this often finds what no notification told: FDB flags, bridge-nf sysctls, legacy tables. */
+const SWEEP_MS = 30_000;
+const BACKOFF_MS = [200, 500, 1000, 2000, 5000, 10_000, 30_000] as const;
+
+/** Runs passes, one at a time, whenever something is dirty; keeps what failed and tries it again with backoff. */
+export class Loop extends EventEmitter<LoopEvents> {
+  #dirt = new Dirt();
+  #causes = new Set<Cause>();
+  #wishKeys = new Dirt();
+  #timer: NodeJS.Timeout | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  /** Passes that could not observe, to be repeated. */
+  readonly #postponed: { dirt: Dirt; causes: ReadonlySet<Cause>; wished: Dirt }[] = [];
+  #again: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  readonly #failing = new Map<string, Failing>();
+  held: Held[] = [];
+  clashes: Clash[] = [];
+  /** Passes run and operations sent since the start. */
+  readonly counters = { passes: 0, operations: 0, drifts: 0 };
+  /** Revision of the wish that the desired objects stand for, and the last one that a whole pass has applied. */
+  wishRevision = 0;
+  appliedRevision = 0;
+
+  constructor(
+    readonly kernel: Kernel,
+    readonly desired: Desired,
+    readonly gate: PruneGate,
+    readonly sweepMs = SWEEP_MS,
+  ) {
+    super();
+  }
+
+  /** The first pass compares everything; then the sweep begins. */
+  async start(): Promise<void> {
+    this.#dirt.merge(await everything(this.kernel, this.desired));
+    this.#causes.add('start');
+    await this.settle();
+    if (this.counters.passes === 0) await once(this, 'pass');
+    this.#sweep = setInterval(() => {
+      this.sweep().catch((error) => this.#unobserved(error));
+    }, this.sweepMs);
+    this.#sweep.unref();
+  }
+
+  /** Marks scopes for the next pass. A change of the wish starts it at once, the rest waits for its burst to end. */
+  wake(dirt: Dirt, cause: Cause): void {
+    this.#dirt.merge(dirt);
+    this.#causes.add(cause);
+    if (cause === 'wish') this.#wishKeys.merge(dirt);
+    this.#schedule(cause === 'wish' ? 0 : COALESCE_MS);
+  }
+
+  /** Compares everything with the kernel now. */
+  async sweep(): Promise<void> {
+    this.wake(await everything(this.kernel, this.desired), 'sweep');
+    await this.settle();
+  }
+
+  /** What a full pass would do now, without doing it. */
+  async plan(): Promise<PassResult & { ops: Op[] }> {
+    const dirt = await everything(this.kernel, this.desired);
+    this.kernel.begin();
+    try {
+      return await new Pass(this.kernel, this.desired, this.gate, dirt).dryRun();
+    } finally {
+      this.kernel.passed();
+    }
+  }
+
+  /** Resolves when nothing is dirty any more (what fails and waits for its retry does not count). */
+  async settle(): Promise<void> {
+    while (this.#running || (this.#dirt.scopes.size > 0 && !this.#stopped)) {
+      this.#running ??= this.#runOnce();
+      await this.#running;
+    }
+  }
+
+  /** Why the object of the wish is not as wished, or undefined. */
+  trouble(owner: string): Trouble | undefined {
+    for (const failing of this.#failing.values()) if (failing.owner === owner) return failing;
+    return undefined;
+  }
+
+  troubles(): Trouble[] {
+    return [...this.#failing.values()];
+  }
+
+  /** Ends after the pass that runs; what is in the kernel stays as it is. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#again);
+    clearInterval(this.#sweep);
+    await this.#running;
+  }
+
+  #schedule(ms: number): void {
+    if (this.#stopped || this.#running) return;
+    if (this.#timer && ms > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.settle();
+    }, ms);
+  }
+
+  async #runOnce(): Promise<void> {
+    const dirt = this.#dirt;
+    const causes = this.#causes;
+    const wished = this.#wishKeys;
+    this.#dirt = new Dirt();
+    this.#causes = new Set();
+    this.#wishKeys = new Dirt();
+    const revision = this.wishRevision;
+    this.kernel.begin();
+    try {
+      const result = await new Pass(this.kernel, this.desired, this.gate, dirt).run();
+      this.#account(result, causes, wished);
+      this.appliedRevision = Math.max(this.appliedRevision, revision);
+      this.emit('pass', result, causes);
+    } catch (error) {
+      // Observing failed as a whole (ENOBUFS, a namespace that vanished): look again, later, for the same reasons.
+      this.#unobserved(error);
+      this.#postpone(dirt, causes, wished);
+    } finally {
+      this.kernel.passed();
+      this.#running = undefined;
+    }
+  }
+
+  #postpone(dirt: Dirt, causes: ReadonlySet<Cause>, wished: Dirt): void {
+    this.#postponed.push({ dirt, causes, wished });
+    this.#again ??= setTimeout(() => {
+      this.#again = undefined;
+      for (const later of this.#postponed.splice(0)) {
+        this.#wishKeys.merge(later.wished);
+        for (const cause of later.causes) this.#causes.add(cause);
+        this.wake(later.dirt, 'retry');
+      }
+    }, BACKOFF_MS[1]).unref();
+  }
+
+  #unobserved(error: unknown): void {
+    this.emit('trouble', { owner: '', error: toWeftError(error), since: Date.now() });
+  }
+
+  #account(result: PassResult, causes: ReadonlySet<Cause>, wished: Dirt): void {
+    const dirt = result.looked;
+    this.counters.passes++;
+    this.counters.operations += result.done.length;
+    const now = Date.now();
+    const failed = new Set<string>();
+    for (const { op, error } of result.failed) failed.add(this.#fail(op.ns, op.kind, op.key, op.owner, error, now));
+    for (const clash of result.clashes) {
+      failed.add(this.#fail(clash.ns, clash.kind, clash.key, clash.owner, clashError(clash), now));
+    }
+    for (const op of result.done) if (isDrift(op, causes, wished, this.#failing)) this.#drifted({ op, at: now });
+    this.#forgive(dirt, failed);
+    const looked = ({ ns, kind, key }: Held | Clash) => covers(dirt, ns, kind, key);
+    this.held = [...this.held.filter((h) => !looked(h)), ...result.held];
+    this.clashes = [...this.clashes.filter((c) => !looked(c)), ...result.clashes];
+    this.#retryLater();
+  }
+
+  #drifted(drift: Drift): void {
+    this.counters.drifts++;
+    this.emit('drift', drift);
+  }
+
+  #fail(ns: string, kind: string, key: string, owner: string, error: WeftError, now: number): string {
+    const id = `${ns}|${kind}|${key}`;
+    const before = this.#failing.get(id);
+    const attempts = (before?.attempts ?? 0) + 1;
+    const wait = BACKOFF_MS[Math.min(attempts, BACKOFF_MS.length) - 1] as number;
+    const failing = { ns, kind, key, owner, error, since: before?.since ?? now, attempts, nextAt: now + wait };
+    this.#failing.set(id, failing);
+    if (before?.error.message !== error.message) this.emit('trouble', failing);
+    return id;
+  }
+
+  /** What was looked at and did not fail again is well. */
+  #forgive(dirt: Dirt, failed: ReadonlySet<string>): void {
+    for (const [id, { ns, kind, key }] of this.#failing) {
+      if (!failed.has(id) && covers(dirt, ns, kind, key)) this.#failing.delete(id);
+    }
+  }
+
+  #retryLater(): void {
+    if (this.#failing.size === 0 || this.#stopped) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const { nextAt } of this.#failing.values()) next = Math.min(next, nextAt);
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => this.#retry(), Math.max(0, next - Date.now())).unref();
+  }
+
+  #retry(): void {
+    this.#retryTimer = undefined;
+    const now = Date.now();
+    const dirt = new Dirt();
+    for (const f of this.#failing.values()) if (f.nextAt <= now) dirt.add(f.ns, f.kind, f.key);
+    if (dirt.scopes.size && !this.#stopped) this.wake(dirt, 'retry');
+  }
+}
+
+function covers(dirt: Dirt, ns: string, kind: string, key: string): boolean {
+  const keys = dirt.scopes.get(scopeId(ns, kind))?.keys;
+  return keys === 'all' || keys?.has(key) === true;
+}
+
+function clashError(clash: Clash): WeftError {
+  return new WeftError('WEFT_CONFLICT', clash.text, 'remove or rename the other object; weft looks again by itself');
+}
+
+/** Neither the wish nor an earlier failure nor the first look explains the operation. */
+function isDrift(op: Op, causes: ReadonlySet<Cause>, wished: Dirt, failing: ReadonlyMap<string, unknown>): boolean {
+  if (causes.has('start')) return false;
+  if (covers(wished, op.ns, op.kind, op.key)) return false;
+  return !failing.has(`${op.ns}|${op.kind}|${op.key}`);
+}

@@ -1,0 +1,206 @@
+import { toWeftError, WeftError } from '../base/errors.js';
+import type { Kernel } from '../kernel/port.js';
+import type { Kind, Ns } from '../objects/kind.js';
+import { NODE_NS, STAGE } from '../objects/kind.js';
+import { incompatible, type Link, linkKind } from '../objects/link.js';
+import { KINDS, STAGES } from '../objects/registry.js';
+import { type Desired, Dirt, type Keys, type Scope, scopeId } from './desired.js';
+import { type Clash, groupByRank, type Held, type Op, type Plan, plan } from './plan.js';
+
+export interface Failure {
+  op: Op;
+  error: WeftError;
+}
+
+export interface PassResult {
+  /** Operations that the kernel accepted. */
+  done: Op[];
+  failed: Failure[];
+  held: Held[];
+  clashes: Clash[];
+  /** How many objects of ours were found as wished. */
+  kept: number;
+  /** What was compared: what was dirty, and what stands on links and namespaces that were made. */
+  looked: Dirt;
+}
+
+export type PruneGate = (ns: Ns, kind: string, key: string) => string | undefined;
+
+interface Work extends Scope {
+  keys: Keys;
+  plan?: Plan;
+  /** Objects found as wished, by the plan. */
+  kept?: number;
+}
+
+const kindOf = (name: string): Kind<unknown> => {
+  const kind = KINDS.get(name);
+  if (!kind) throw new WeftError('WEFT_INTERNAL', `no kernel kind "${name}"`);
+  return kind as unknown as Kind<unknown>;
+};
+
+/**
+ * One pass over what is dirty: stage by stage observe, plan, add and change; then remove in reverse order.
+ * A scope is observed when its first stage comes, after the stages below were applied, so that what depends on a
+ * link that was just created is compared with the kernel as it is then.
+ */
+export class Pass {
+  readonly #work = new Map<string, Work>();
+  /** Namespaces that were made in this pass. */
+  readonly #made = new Set<Ns>();
+  readonly result: PassResult = { done: [], failed: [], held: [], clashes: [], kept: 0, looked: new Dirt() };
+
+  constructor(
+    readonly kernel: Kernel,
+    readonly desired: Desired,
+    readonly gate: PruneGate,
+    dirt: Dirt,
+  ) {
+    for (const scope of dirt.scopes.values()) this.#work.set(scopeId(scope.ns, scope.kind), { ...scope });
+  }
+
+  /** Only plans: what a pass would do as things are now. Operations in namespaces yet to be made show as additions. */
+  async dryRun(): Promise<PassResult & { ops: Op[] }> {
+    const ops: Op[] = [];
+    for (const work of this.#work.values()) ops.push(...(await this.#planned(work)).ops);
+    this.#summarise();
+    return { ...this.result, ops: ops.sort(byStage) };
+  }
+
+  async run(): Promise<PassResult> {
+    for (const stage of STAGES) {
+      const due = [...this.#work.values()].filter((work) => kindOf(work.kind).stages.includes(stage));
+      await Promise.all(due.map((work) => this.#planned(work)));
+      await this.#send(due, stage, (op) => op.verb !== 'remove' || isAtomic(op));
+      if (stage === STAGE.netns) this.#unsettleNearEnds();
+    }
+    for (const stage of [...STAGES].reverse()) {
+      const due = [...this.#work.values()].filter((work) => kindOf(work.kind).stages.includes(stage));
+      await this.#send(due, stage, (op) => op.verb === 'remove' && !isAtomic(op));
+    }
+    this.#summarise();
+    return this.result;
+  }
+
+  /** By the last plan of each scope: what was planned anew after a link was made would count twice. */
+  #summarise(): void {
+    for (const { ns, kind, keys, plan: made, kept } of this.#work.values()) {
+      this.result.held.push(...(made?.held ?? []));
+      this.result.clashes.push(...(made?.clashes ?? []));
+      this.result.kept += kept ?? 0;
+      if (keys === 'all') this.result.looked.add(ns, kind);
+      else for (const key of keys) this.result.looked.add(ns, kind, key);
+    }
+  }
+
+  async #planned(work: Work): Promise<Plan> {
+    if (work.plan) return work.plan;
+    const kind = kindOf(work.kind);
+    const where = this.kernel.where(work.ns) ?? { ns: work.ns, nsOwned: true };
+    const want = this.desired.in(work.ns, work.kind, work.keys);
+    const keys = work.keys;
+    const objects = want.map((w) => w.object);
+    let have = await this.kernel.port(work.kind).observe(work.ns, objects, keys === 'all' ? undefined : keys);
+    if (keys !== 'all') have = have.filter((object) => keys.has(kind.key(object)));
+    const made = plan(kind, where, want, have, (key) => this.gate(work.ns, work.kind, key));
+    work.plan = made;
+    work.kept = want.length - made.clashes.length - made.ops.filter((op) => op.verb !== 'remove').length;
+    this.#settle(work, have);
+    return made;
+  }
+
+  /** Released keys that are not in the kernel any more need no explicit delete. */
+  #settle(work: Work, have: readonly unknown[]): void {
+    const kind = kindOf(work.kind);
+    const present = new Set(have.map((object) => kind.key(object)));
+    const keys = work.keys === 'all' ? this.desired.releasedIn(work.ns, work.kind) : work.keys;
+    for (const key of keys) if (!present.has(key)) this.desired.settle(work.ns, work.kind, key);
+  }
+
+  /** Sends the operations of a stage, rank by rank: the far end of a pair exists once its near end, elsewhere, is made. */
+  async #send(due: readonly Work[], stage: number, which: (op: Op) => boolean): Promise<void> {
+    const jobs = due.flatMap((work) => {
+      const kind = kindOf(work.kind);
+      const ops = (work.plan?.ops ?? []).filter((op) => which(op) && kind.stage(op.want ?? op.have) === stage);
+      return groupByRank(kind, ops).map((group) => ({ work, ...group }));
+    });
+    const ranks = [...new Set(jobs.map((job) => job.rank))].sort((a, b) => a - b);
+    for (const rank of ranks) {
+      await Promise.all(jobs.filter((job) => job.rank === rank).map((job) => this.#sendGroup(job.work, job.ops)));
+    }
+  }
+
+  async #sendGroup(work: Work, ops: Op[]): Promise<void> {
+    const errors = await this.#apply(work, ops);
+    for (const [i, op] of ops.entries()) this.#record(op, errors[i]);
+  }
+
+  async #apply(work: Work, ops: Op[]): Promise<(WeftError | undefined)[]> {
+    try {
+      return await this.kernel.port(work.kind).apply(work.ns, ops);
+    } catch (error) {
+      const failure = toWeftError(error);
+      return ops.map(() => failure);
+    }
+  }
+
+  #record(op: Op, error: WeftError | undefined): void {
+    if (error) {
+      this.result.failed.push({ op, error });
+      return;
+    }
+    this.result.done.push(op);
+    if (op.verb === 'remove') this.desired.settle(op.ns, op.kind, op.key);
+    else if (op.kind === 'netns') {
+      this.#made.add(op.key);
+      this.#unsettle(op.key, STAGE.netns);
+    } else if (op.kind === 'link') {
+      const link = op.want as Link;
+      this.#unsettle(op.ns, linkKind.stage(link));
+      // The far end was born with it, in a namespace where nothing need have been dirty.
+      const born = op.verb === 'add' || incompatible(link, op.have as Link) !== '';
+      if (link.type === 'veth' && born) this.#unsettle(link.peer.ns, STAGE.link);
+    }
+  }
+
+  /** A namespace that had to be made anew took the far ends of pairs with it, and they their near ends elsewhere. */
+  #unsettleNearEnds(): void {
+    if (this.#made.size === 0) return;
+    for (const { ns, kind } of this.desired.scopes()) {
+      if (kind !== 'link') continue;
+      const links = this.desired.in(ns, kind).map((wanted) => wanted.object as Link);
+      const lost = links.some((link) => link.type === 'veth' && this.#made.has(link.peer.ns));
+      if (lost) this.#work.set(scopeId(ns, kind), { ns, kind, keys: 'all' });
+    }
+  }
+
+  /** A namespace or link was made or changed: what stands on it may have gone (routes, addresses, FDB rows). */
+  #unsettle(ns: Ns, after: number): void {
+    for (const [name, kind] of KINDS) {
+      if ((kind.stages.at(-1) as number) <= after || name === 'netns') continue;
+      // Replaces a plan made before the change: its later stages would miss what vanished with the old link.
+      this.#work.set(scopeId(ns, name), { ns, kind: name, keys: 'all' });
+    }
+  }
+}
+
+const isAtomic = (op: Op): boolean => kindOf(op.kind).atomic === true;
+
+function byStage(a: Op, b: Op): number {
+  const stage = (op: Op) => kindOf(op.kind).stage(op.want ?? op.have);
+  if (a.verb === 'remove' || b.verb === 'remove') {
+    if (a.verb !== b.verb) return a.verb === 'remove' ? 1 : -1;
+    return stage(b) - stage(a);
+  }
+  return stage(a) - stage(b);
+}
+
+/** Everything: each scope of the wish and each kind in each namespace of ours that exists and shall stay. */
+export async function everything(kernel: Kernel, desired: Desired): Promise<Dirt> {
+  const dirt = new Dirt();
+  for (const { ns, kind } of desired.scopes()) dirt.add(ns, kind);
+  const existing = (await kernel.namespaces()).filter((ns) => desired.wants(NODE_NS, 'netns', ns));
+  dirt.add(NODE_NS, 'netns');
+  for (const ns of [NODE_NS, ...existing]) for (const kind of KINDS.keys()) if (kind !== 'netns') dirt.add(ns, kind);
+  return dirt;
+}

@@ -1,0 +1,122 @@
+import type { Kind, Ns, Where } from '../objects/kind.js';
+
+/** An object that should exist, why, and for which object of the wish (`network/app`): failures land on its status. */
+export interface Wanted<T = unknown> {
+  ns: Ns;
+  kind: string;
+  object: T;
+  because: string;
+  owner: string;
+}
+
+export type Verb = 'add' | 'change' | 'remove';
+
+/** One operation. `have` is there for `change` and `remove`, `want` for `add` and `change`. */
+export interface Op<T = unknown> {
+  verb: Verb;
+  ns: Ns;
+  kind: string;
+  key: string;
+  want?: T;
+  have?: T;
+  /** One line in words. */
+  because: string;
+  /** Object of the wish; '' for removals of what no wish owns. */
+  owner: string;
+}
+
+/** What is in the kernel, is ours, is in no wish, and may not be removed yet (the prune gate is shut). */
+export interface Held {
+  ns: Ns;
+  kind: string;
+  key: string;
+  text: string;
+}
+
+/** The wish needs what a foreign object occupies: nothing is changed, the owner of the wish is told who holds it. */
+export interface Clash {
+  ns: Ns;
+  kind: string;
+  key: string;
+  owner: string;
+  text: string;
+}
+
+export interface Plan<T = unknown> {
+  ops: Op<T>[];
+  held: Held[];
+  clashes: Clash[];
+}
+
+/** May this object, wanted by nobody, be removed? `undefined` = yes, else the reason to hold it back. */
+export type Gate = (key: string) => string | undefined;
+
+/**
+ * The difference of one scope (namespace × kind). Pure.
+ * @param want what should exist, keys unique
+ * @param have what was observed, foreign objects included
+ * @param gate asked only for removals
+ */
+export function plan<T>(
+  kind: Kind<T>,
+  where: Where,
+  want: Iterable<Wanted<T>>,
+  have: Iterable<T>,
+  gate: Gate,
+): Plan<T> {
+  const existing = new Map<string, T>();
+  for (const object of have) existing.set(kind.key(object), object);
+  const ops: Op<T>[] = [];
+  const clashes: Clash[] = [];
+  for (const wanted of want) {
+    const key = kind.key(wanted.object);
+    const found = existing.get(key);
+    existing.delete(key);
+    const base = { ns: where.ns, kind: kind.name, key, want: wanted.object, owner: wanted.owner };
+    if (found === undefined) {
+      ops.push({ ...base, verb: 'add', because: `missing: ${wanted.because}` });
+      continue;
+    }
+    const reason = kind.same(wanted.object, found);
+    if (!reason) continue;
+    if (kind.owns(found, where) || kind.adopts?.(wanted.object, found)) {
+      ops.push({ ...base, verb: 'change', have: found, because: `${reason} (${wanted.because})` });
+    } else {
+      const text = `${kind.describe(found)} in ${where.ns} is not weft's and stands where ${wanted.because} needs its own`;
+      clashes.push({ ns: where.ns, kind: kind.name, key, owner: wanted.owner, text });
+    }
+  }
+  const held: Held[] = [];
+  for (const [key, object] of existing) {
+    if (!kind.owns(object, where)) continue;
+    const because = gate(key);
+    if (because === undefined) {
+      ops.push({
+        verb: 'remove',
+        ns: where.ns,
+        kind: kind.name,
+        key,
+        have: object,
+        because: 'nothing wishes it',
+        owner: '',
+      });
+    } else held.push({ ns: where.ns, kind: kind.name, key, text: `${kind.describe(object)}: ${because}` });
+  }
+  return { ops, held, clashes };
+}
+
+/**
+ * Operations of one kind in the order of sending: additions by rank, removals by rank downwards (negative, so that all
+ * sort ascending). An atomic kind is one group: its transaction sorts itself out.
+ */
+export function groupByRank<T>(kind: Kind<T>, ops: readonly Op<T>[]): { rank: number; ops: Op<T>[] }[] {
+  const groups = new Map<number, Op<T>[]>();
+  for (const op of ops) {
+    const own = kind.rank((op.want ?? op.have) as T);
+    const rank = kind.atomic ? 0 : op.verb === 'remove' ? -own : own;
+    const group = groups.get(rank);
+    if (group) group.push(op);
+    else groups.set(rank, [op]);
+  }
+  return [...groups].map(([rank, group]) => ({ rank, ops: group })).sort((a, b) => a.rank - b.rank);
+}

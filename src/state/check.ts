@@ -1,0 +1,322 @@
+import { contains, last, overlaps, type Prefix, parseCidr } from '../base/cidr.js';
+import { WeftError } from '../base/errors.js';
+import { family, type Ip } from '../base/ip.js';
+import type { Endpoint } from '../model/endpoint.js';
+import type { Network } from '../model/network.js';
+import type { Stored, Table, Wish } from '../model/registry.js';
+import type { Sandbox } from '../model/sandbox.js';
+import { NAME_PATTERN } from '../model/scalars.js';
+import type { Service } from '../model/service.js';
+
+/** Refuses ids that cannot be names. Peers have composite keys of the control plane's making. */
+export function checkId(table: Table, id: string): void {
+  const parts = table === 'endpoints' ? id.split(':') : table === 'peers' ? [] : [id];
+  if (table === 'endpoints' && parts.length !== 2) {
+    throw new WeftError(
+      'WEFT_INVALID_NAME',
+      `"${id}" is not SANDBOX:NETWORK`,
+      'the id of an endpoint is its sandbox and network',
+    );
+  }
+  const bad = parts.find((part) => !NAME_PATTERN.test(part));
+  if (bad !== undefined || id === '') {
+    throw new WeftError('WEFT_INVALID_NAME', `"${bad ?? id}" is not a name`, 'use 1-63 of [a-zA-Z0-9][a-zA-Z0-9_.-]*');
+  }
+}
+
+/** Refuses networks that contradict themselves or others. Throws before anything changes. */
+export function checkNetwork(wish: Wish, id: string, spec: Network): void {
+  checkNetworkAlone(id, spec);
+  const prefixes = spec.subnets.map(parseCidr);
+  for (const other of wish.networks.values()) if (other.id !== id) checkAgainst(id, spec, prefixes, other);
+}
+
+/** Refuses networks that contradict themselves or ask for what is not there yet. */
+export function checkNetworkAlone(id: string, spec: Network): void {
+  if (spec.encrypted) {
+    throw new WeftError(
+      'WEFT_NOT_SUPPORTED',
+      `network "${id}": encrypted overlays are not supported yet`,
+      'leave out --encrypted',
+    );
+  }
+  const prefixes = spec.subnets.map(parseCidr);
+  const extra = spec.gateways[prefixes.length];
+  if (extra !== undefined) throw subnetError(`gateway ${extra} has no subnet`, 'give one gateway a subnet');
+  for (const [i, prefix] of prefixes.entries()) {
+    const text = spec.subnets[i] as string;
+    if (prefix.family === 6)
+      throw new WeftError('WEFT_NOT_SUPPORTED', `${text}: IPv6 subnets are not supported yet`, 'give an IPv4 subnet');
+    if (prefix.length > 30)
+      throw subnetError(`${text} has no room for a gateway and an endpoint`, 'use a /30 or larger');
+    const twin = prefixes.slice(0, i).find((other) => overlaps(other, prefix));
+    if (twin) throw subnetError(`${text} overlaps ${twin.first}/${twin.length} of the same network`);
+    checkGateway(text, prefix, spec.gateways[i]);
+  }
+  if (spec.subnets.length > 1) {
+    throw new WeftError(
+      'WEFT_NOT_SUPPORTED',
+      `network "${id}": several subnets are not supported yet`,
+      'give one subnet',
+    );
+  }
+  for (const range of spec.ipRanges) {
+    const inner = parseCidr(range);
+    if (!prefixes.some((p) => contains(p, inner.first) && inner.length >= p.length)) {
+      throw subnetError(`range ${range} is not inside ${spec.subnets.join(', ')}`);
+    }
+  }
+}
+
+function subnetError(message: string, hint?: string): WeftError {
+  return new WeftError('WEFT_INVALID_SUBNET', message, hint);
+}
+
+function checkGateway(text: string, prefix: Prefix, gateway: Ip | undefined): void {
+  if (gateway === undefined) return;
+  if (!contains(prefix, gateway))
+    throw subnetError(`gateway ${gateway} is outside ${text}`, 'give an address of the subnet');
+  if (gateway === prefix.first || gateway === last(prefix)) {
+    throw subnetError(`gateway ${gateway} is the network or broadcast address of ${text}`);
+  }
+}
+
+function checkAgainst(id: string, spec: Network, prefixes: Prefix[], other: Stored<'networks'>): void {
+  if (other.spec.vni === spec.vni) {
+    throw new WeftError('WEFT_CONFLICT', `VNI ${spec.vni} is used by network "${other.id}"`, 'choose another --vni');
+  }
+  if (spec.ingress && other.spec.ingress) {
+    throw new WeftError(
+      'WEFT_CONFLICT',
+      `"${other.id}" is the ingress network; "${id}" would be a second`,
+      'a node has one',
+    );
+  }
+  for (const text of other.spec.subnets) {
+    const clash = prefixes.find((prefix) => overlaps(prefix, parseCidr(text)));
+    if (clash) {
+      throw new WeftError(
+        'WEFT_CONFLICT',
+        `${clash.first}/${clash.length} overlaps ${text} of network "${other.id}"`,
+        'choose another --subnet',
+      );
+    }
+  }
+}
+
+/** Networks cannot change under their endpoints: what shapes the kernel objects is fixed once made. */
+export function checkNetworkChange(before: Stored<'networks'>, spec: Network): void {
+  const fixed = ['driver', 'subnets', 'gateways', 'vni', 'ingress'] as const;
+  const changed = fixed.filter((field) => JSON.stringify(before.spec[field]) !== JSON.stringify(spec[field]));
+  if (changed.length === 0) return;
+  throw new WeftError(
+    'WEFT_CONFLICT',
+    `network "${before.id}" exists with another ${changed.join(', ')}`,
+    `remove it first, or choose another name`,
+  );
+}
+
+/** Names the objects that keep a network from being removed. */
+export function checkNetworkRemoval(wish: Wish, id: string): void {
+  const endpoints = [...wish.endpoints.values()].filter((e) => e.spec.network === id).map((e) => e.id);
+  const services = [...wish.services.values()].filter((s) => s.spec.networks.includes(id)).map((s) => s.id);
+  if (endpoints.length) throw inUse('network', id, 'endpoints', endpoints, `weft disconnect SANDBOX ${id}`);
+  if (services.length) throw inUse('network', id, 'services', services, 'weft service rm NAME');
+}
+
+export function checkSandboxRemoval(wish: Wish, id: string): void {
+  const endpoints = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === id).map((e) => e.id);
+  if (endpoints.length) throw inUse('sandbox', id, 'endpoints', endpoints, `weft disconnect ${id} NETWORK`);
+}
+
+function inUse(what: string, id: string, users: string, names: string[], command: string): WeftError {
+  const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '');
+  return new WeftError('WEFT_IN_USE', `${what} "${id}" has ${users}: ${shown}`, `${command} first`, { [users]: names });
+}
+
+export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxes'> | undefined): void {
+  if (id.startsWith('net-') || id === 'ingress') {
+    throw new WeftError(
+      'WEFT_INVALID_NAME',
+      `"${id}" is reserved for namespaces of networks`,
+      'choose a name that does not start with net-',
+    );
+  }
+  if (before && (before.spec.netns !== spec.netns || before.spec.pid !== spec.pid)) {
+    throw new WeftError(
+      'WEFT_CONFLICT',
+      `sandbox "${id}" exists with another namespace`,
+      `weft sandbox rm ${id} first`,
+    );
+  }
+}
+
+/** Refuses endpoints outside their network or on top of another's address. */
+export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
+  const network = wish.networks.get(spec.network);
+  if (!network) throw missing('network', spec.network, 'weft network ls');
+  if (!wish.sandboxes.has(spec.sandbox)) throw missing('sandbox', spec.sandbox, `weft sandbox create ${spec.sandbox}`);
+  checkFamilies(spec.addresses);
+  for (const ip of spec.addresses) checkAddress(wish, network, ip, id);
+  checkMac(wish, network.id, spec.mac, id);
+  checkInterfaceName(spec.ifname);
+  const siblings = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === spec.sandbox && e.id !== id);
+  const twin = siblings.find((e) => e.spec.ifname === spec.ifname);
+  if (twin)
+    throw new WeftError(
+      'WEFT_CONFLICT',
+      `interface ${spec.ifname} of "${spec.sandbox}" belongs to ${twin.id}`,
+      'choose another --ifname',
+    );
+}
+
+/** Names that the kernel refuses or uses itself, below /proc/sys/net too, and the leg to the gateway bridge. */
+const RESERVED_INTERFACES = new Set(['.', '..', 'all', 'default', 'lo', 'gw0']);
+
+function checkInterfaceName(ifname: string): void {
+  if (!RESERVED_INTERFACES.has(ifname)) return;
+  throw new WeftError(
+    'WEFT_INVALID_NAME',
+    `"${ifname}" cannot be the name of an endpoint's interface`,
+    'for example eth1',
+  );
+}
+
+/** One MAC address at two places of a network: frames would go to either. */
+function checkMac(wish: Wish, network: string, mac: string, claimant: string): void {
+  const here = [...wish.endpoints.values()].find((e) => e.spec.network === network && e.spec.mac === mac);
+  if (!here || here.id === claimant) return;
+  throw new WeftError('WEFT_CONFLICT', `MAC ${mac} on network "${network}" belongs to ${here.id}`, 'leave out --mac');
+}
+
+/** At most one address a family. */
+export function checkFamilies(addresses: readonly Ip[]): void {
+  const [first, second] = addresses;
+  if (first === undefined || second === undefined || family(first) !== family(second)) return;
+  throw new WeftError('WEFT_INVALID_ADDRESS', `${first} and ${second} are of one family`, 'give at most one of each');
+}
+
+/** The address is in a subnet of the network and nobody else's. */
+export function checkAddress(wish: Wish, network: Stored<'networks'>, ip: Ip, claimant: string): void {
+  const subnet = network.spec.subnets.map(parseCidr).find((p) => contains(p, ip));
+  if (!subnet) {
+    throw new WeftError(
+      'WEFT_INVALID_ADDRESS',
+      `${ip} is outside ${network.spec.subnets.join(', ')} of network "${network.id}"`,
+    );
+  }
+  if (family(ip) === 4 && (ip === subnet.first || ip === last(subnet))) {
+    throw new WeftError(
+      'WEFT_INVALID_ADDRESS',
+      `${ip} is the network or broadcast address of ${subnet.first}/${subnet.length}`,
+    );
+  }
+  const holder = holders(wish, network.id).get(ip);
+  if (holder !== undefined && holder !== claimant) {
+    throw new WeftError(
+      'WEFT_CONFLICT',
+      `${ip} on network "${network.id}" belongs to ${holder}`,
+      'choose another address',
+    );
+  }
+}
+
+/** Who holds which address of a network: gateways, endpoints here and elsewhere, VIPs, nodes. */
+export function holders(wish: Wish, network: string): Map<Ip, string> {
+  const out = new Map<Ip, string>();
+  for (const ip of wish.networks.get(network)?.spec.gateways ?? []) out.set(ip, 'the gateway');
+  for (const e of wish.endpoints.values()) {
+    if (e.spec.network === network) for (const ip of e.spec.addresses) out.set(ip, e.id);
+  }
+  for (const p of wish.peers.values()) {
+    if (p.spec.network !== network) continue;
+    for (const ip of [p.spec.address, p.spec.addressV6]) if (ip !== undefined) out.set(ip, `peer ${p.id}`);
+  }
+  for (const s of wish.services.values()) for (const ip of s.spec.vips[network] ?? []) out.set(ip, `service ${s.id}`);
+  for (const n of wish.nodes.values()) for (const ip of n.spec.addresses[network] ?? []) out.set(ip, `node ${n.id}`);
+  return out;
+}
+
+export function missing(what: string, id: string, command?: string): WeftError {
+  return new WeftError('WEFT_NOT_FOUND', `there is no ${what} "${id}"`, command);
+}
+
+/** Refuses services that name absent networks, take used addresses, or ask for what is not there yet. */
+export function checkService(wish: Wish, id: string, spec: Service): void {
+  for (const network of spec.networks) {
+    const stored = wish.networks.get(network);
+    if (!stored) throw missing('network', network, 'weft network ls');
+    checkFamilies(spec.vips[network] ?? []);
+    for (const ip of spec.vips[network] ?? []) checkAddress(wish, stored, ip, `service ${id}`);
+  }
+  for (const network of Object.keys(spec.vips)) {
+    if (!spec.networks.includes(network)) {
+      throw new WeftError(
+        'WEFT_INVALID_ARGUMENT',
+        `service "${id}" has a VIP on "${network}" but is not on that network`,
+      );
+    }
+  }
+  refuseUnsupported(id, spec);
+  checkPublished(wish, id, spec);
+}
+
+function refuseUnsupported(id: string, spec: Service): void {
+  const refuse = (what: string, hint: string) => {
+    throw new WeftError('WEFT_NOT_SUPPORTED', `service "${id}": ${what} is not supported yet`, hint);
+  };
+  if (spec.scheduler !== 'rr') refuse(`scheduler ${spec.scheduler}`, 'use rr');
+  if (spec.affinity > 0) refuse('affinity', 'leave it out');
+  if (spec.clientIp === 'snat') refuse('client-ip snat', 'use preserve');
+  for (const p of spec.publish) {
+    if (p.mode === 'host') refuse('publish mode=host', 'use mode=ingress');
+    if (p.hostIp !== undefined) refuse('publishing on one address', 'leave out HOSTIP');
+    if (p.allow.length) refuse('an allow list', 'leave out allow=');
+    if (p.proto === 'sctp') refuse('publishing sctp', 'use tcp or udp');
+  }
+}
+
+function checkPublished(wish: Wish, id: string, spec: Service): void {
+  if (spec.publish.length && ![...wish.networks.values()].some((n) => n.spec.ingress)) {
+    throw new WeftError(
+      'WEFT_NOT_FOUND',
+      'a published port needs an ingress network and there is none',
+      'weft network create ingress --ingress --subnet CIDR --vni N',
+    );
+  }
+  const mine: Span[] = [];
+  for (const p of spec.publish) {
+    const span = { proto: p.proto, from: p.published, to: p.publishedEnd ?? p.published };
+    if (span.to < span.from)
+      throw new WeftError('WEFT_INVALID_PORT', `range ${span.from}-${span.to} ends before it begins`);
+    if (p.target + span.to - span.from > 65535)
+      throw new WeftError('WEFT_INVALID_PORT', `the range of targets from ${p.target} passes 65535`);
+    const clash = [...mine.map((s) => ({ ...s, by: id })), ...publishedSpans(wish, id)].find((s) =>
+      intersects(s, span),
+    );
+    if (clash) {
+      throw new WeftError(
+        'WEFT_CONFLICT',
+        `port ${span.from}/${span.proto} is published by service "${clash.by}"`,
+        'choose another port',
+      );
+    }
+    mine.push(span);
+  }
+}
+
+interface Span {
+  proto: string;
+  from: number;
+  to: number;
+}
+
+const intersects = (a: Span, b: Span): boolean => a.proto === b.proto && a.from <= b.to && b.from <= a.to;
+
+function publishedSpans(wish: Wish, except: string): (Span & { by: string })[] {
+  return [...wish.services.values()]
+    .filter((service) => service.id !== except)
+    .flatMap((s) =>
+      s.spec.publish.map((p) => ({ proto: p.proto, from: p.published, to: p.publishedEnd ?? p.published, by: s.id })),
+    );
+}

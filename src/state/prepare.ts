@@ -1,0 +1,170 @@
+import { codeOf, WeftError } from '../base/errors.js';
+import type { Ip } from '../base/ip.js';
+import { endpointMac } from '../base/mac.js';
+import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from '../model/registry.js';
+import { parseWith } from '../model/scalars.js';
+import { allocateAddress, nextInterfaceName } from './allocate.js';
+import {
+  checkAddress,
+  checkEndpoint,
+  checkFamilies,
+  checkId,
+  checkNetwork,
+  checkNetworkChange,
+  checkNetworkRemoval,
+  checkSandbox,
+  checkSandboxRemoval,
+  checkService,
+  missing,
+} from './check.js';
+import { withGateways, withMac } from './defaults.js';
+
+/** What preparing a change may look at. */
+export interface Context {
+  wish: Wish;
+  self: { name: string; vtep: Ip };
+  /** Serial allocation: where to look first, by network. */
+  next: Map<string, bigint>;
+  probe: ProbeNetns;
+}
+
+/**
+ * The identity (device and inode) of a network namespace that is handed over.
+ * @throws WEFT_INVALID_NETNS where there is none, or where it is the agent's own
+ */
+export type ProbeNetns = (at: { path: string } | { pid: number }) => string;
+
+/** A sandbox's namespace is one, and no other sandbox's: two would both number their interfaces from eth0. */
+function checkNamespace(context: Context, id: string, spec: Specs['sandboxes']): void {
+  const at = givenNamespace(spec);
+  if (!at) return;
+  const identity = context.probe(at);
+  for (const other of context.wish.sandboxes.values()) {
+    const theirs = other.id === id ? undefined : givenNamespace(other.spec);
+    if (theirs && identityOf(context.probe, theirs) === identity) {
+      throw new WeftError(
+        'WEFT_CONFLICT',
+        `sandbox "${other.id}" has that namespace already`,
+        `connect "${other.id}", or remove it first`,
+      );
+    }
+  }
+}
+
+function givenNamespace(spec: Specs['sandboxes']): { path: string } | { pid: number } | undefined {
+  if (spec.netns !== undefined) return { path: spec.netns };
+  return spec.pid === undefined ? undefined : { pid: spec.pid };
+}
+
+/** undefined where it is gone by now. */
+function identityOf(probe: ProbeNetns, at: { path: string } | { pid: number }): string | undefined {
+  try {
+    return probe(at);
+  } catch (error) {
+    if (codeOf(error) === 'WEFT_INVALID_NETNS') return undefined;
+    throw error;
+  }
+}
+
+/** Body → spec as stored: parsed, checked against the wish, with what was left open filled in. Changes nothing. */
+export function prepare<T extends Table>(context: Context, table: T, id: string, body: unknown): Specs[T] {
+  checkId(table, id);
+  const parsed = parseWith(BODIES[table], body, `${SINGULAR[table]} "${id}"`);
+  return PREPARE[table](context, id, parsed as never);
+}
+
+const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Specs[T] } = {
+  networks(context, id, body: Specs['networks']) {
+    const before = context.wish.networks.get(id);
+    const spec = { ...withGateways(body), vni: body.vni ?? before?.spec.vni };
+    if (id === 'ingress' && !spec.ingress) {
+      throw new WeftError(
+        'WEFT_INVALID_NAME',
+        '"ingress" is reserved for the ingress network',
+        'add --ingress, or choose another name',
+      );
+    }
+    checkNetwork(context.wish, id, spec as Specs['networks']);
+    if (spec.vni === undefined) {
+      throw new WeftError(
+        'WEFT_INVALID_ALLOCATION',
+        `network "${id}" spans nodes, so this agent may not choose its VNI`,
+        'give --vni N, the same on every node',
+      );
+    }
+    if (before) checkNetworkChange(before, spec as Specs['networks']);
+    return spec as Specs['networks'];
+  },
+
+  sandboxes(context, id, body: Specs['sandboxes']) {
+    checkSandbox(id, body, context.wish.sandboxes.get(id));
+    checkNamespace(context, id, body);
+    return body;
+  },
+
+  endpoints(context, id, body: Specs['endpoints']) {
+    const [sandbox, network] = id.split(':') as [string, string];
+    const before = context.wish.endpoints.get(id)?.spec;
+    const stored = context.wish.networks.get(network);
+    if (!stored) throw missing('network', network, 'weft network ls');
+    if (!context.wish.sandboxes.has(sandbox)) throw missing('sandbox', sandbox, `weft sandbox create ${sandbox}`);
+    let addresses = body.addresses.length ? body.addresses : (before?.addresses ?? []);
+    if (addresses.length === 0) addresses = [allocateAddress(context.wish, stored, context.next)];
+    const ifname = body.ifname ?? before?.ifname ?? nextInterfaceName(context.wish, sandbox);
+    const mac = body.mac ?? endpointMac(addresses[0] as Ip);
+    const spec = { ...body, sandbox, network, addresses, ifname, mac };
+    checkEndpoint(context.wish, id, spec);
+    return spec;
+  },
+
+  services(context, id, body: Specs['services']) {
+    const before = context.wish.services.get(id)?.spec;
+    const vips: Record<string, Ip[]> = {};
+    if (body.mode === 'vip') {
+      for (const network of body.networks) {
+        const stored = context.wish.networks.get(network);
+        if (!stored) throw missing('network', network, 'weft network ls');
+        const given = body.vips[network] ?? before?.vips[network];
+        vips[network] = given?.length ? given : [allocateAddress(context.wish, stored, context.next)];
+      }
+    }
+    const spec = { ...body, vips: { ...body.vips, ...vips } };
+    checkService(context.wish, id, spec);
+    return spec;
+  },
+
+  nodes(context, id, body: Specs['nodes']) {
+    if (id === context.self.name && body.vtep !== context.self.vtep) {
+      throw new WeftError(
+        'WEFT_CONFLICT',
+        `node "${id}" is this agent, which advertises ${context.self.vtep}, not ${body.vtep}`,
+        'give its --advertise address as --vtep',
+      );
+    }
+    const twin = [...context.wish.nodes.values()].find((n) => n.id !== id && n.spec.vtep === body.vtep);
+    if (twin) throw new WeftError('WEFT_CONFLICT', `VTEP ${body.vtep} belongs to node "${twin.id}"`);
+    for (const [name, ips] of Object.entries(body.addresses)) {
+      checkFamilies(ips);
+      const network = context.wish.networks.get(name);
+      if (network) for (const ip of ips) checkAddress(context.wish, network, ip, `node ${id}`);
+    }
+    return body;
+  },
+
+  peers(context, id, body: Specs['peers']) {
+    const network = context.wish.networks.get(body.network);
+    if (!network) throw missing('network', body.network, 'weft network ls');
+    checkFamilies([body.address, body.addressV6 ?? []].flat());
+    for (const ip of [body.address, body.addressV6 ?? []].flat()) checkAddress(context.wish, network, ip, `peer ${id}`);
+    return withMac(body);
+  },
+};
+
+/** Refuses removals that would pull something from under others. */
+export function checkRemoval(wish: Wish, table: Table, id: string): Stored {
+  const stored = wish[table].get(id) as Stored | undefined;
+  if (!stored) throw missing(SINGULAR[table], id, `weft ${SINGULAR[table]} ls`);
+  if (table === 'networks') checkNetworkRemoval(wish, id);
+  if (table === 'sandboxes') checkSandboxRemoval(wish, id);
+  return stored;
+}

@@ -1,0 +1,197 @@
+import test from 'ava';
+import dnsPacket from 'dns-packet';
+import fc from 'fast-check';
+import { canonicalIp } from '../../src/base/ip.js';
+import { Chain } from '../../src/dns/chain.js';
+import { decodeMessage, encodeMessage, type Message } from '../../src/dns/codec.js';
+import { FLAG, RCODE, RCODE_MASK, TYPE } from '../../src/dns/constants.js';
+import type { Transport } from '../../src/dns/query.js';
+import { LOCAL_TTL } from '../../src/dns/reply.js';
+import { parseView } from '../../src/dns/view-json.js';
+
+function chain(): Chain {
+  const made = new Chain();
+  made.view = parseView({
+    revision: 1,
+    upstreams: [],
+    sandboxes: { c: { netns: '/c', networks: ['n', 'm'] }, shut: { netns: '/s', networks: ['inside'] } },
+    networks: {
+      n: {
+        internal: false,
+        names: {
+          web: { a: ['10.0.0.1', '10.0.0.2', '10.0.0.3'] },
+          big: { a: Array.from({ length: 300 }, (_, i) => `10.1.${i >> 8}.${i & 255}`) },
+          mapped: { aaaa: ['::ffff:10.0.0.1'] },
+        },
+        ptr: { '10.0.0.1': 'Web.1.n' },
+      },
+      m: { internal: false, names: { web: { a: ['10.0.0.3', '10.0.0.4'] } }, ptr: {} },
+      inside: { internal: true, names: {}, ptr: {} },
+    },
+  });
+  return made;
+}
+
+const QUERY: Message = { id: 0x1234, flags: FLAG.RD, questions: [], answers: [], authorities: [], additionals: [] };
+
+function query(name: string, type: number = TYPE.A, edns?: number): Uint8Array {
+  return encodeMessage({
+    ...QUERY,
+    questions: [{ name, type, class: 1 }],
+    ...(edns !== undefined && { edns: { udpSize: edns, extendedRcode: 0, version: 0, dnssecOk: true, options: [] } }),
+  });
+}
+
+function ask(on: Chain, bytes: Uint8Array, transport: Transport = 'udp', sandbox = 'c'): Message {
+  const reply = on.respond(sandbox, bytes, transport);
+  if (!(reply instanceof Uint8Array)) throw new Error('no immediate reply');
+  return decodeMessage(reply);
+}
+
+function addressesOf(reply: Message): string[] {
+  return reply.answers.map((r) => ('address' in r.data ? r.data.address : '?'));
+}
+
+test('an answer repeats id, RD and the question in its own case', (t) => {
+  const reply = ask(chain(), query('WeB.N'));
+  t.is(reply.id, 0x1234);
+  t.is(reply.flags, FLAG.QR | FLAG.AA | FLAG.RD | FLAG.RA);
+  t.deepEqual(reply.questions, [{ name: 'WeB.N', type: TYPE.A, class: 1 }]);
+  t.true(reply.answers.every((r) => r.name === 'WeB.N' && r.ttl === LOCAL_TTL));
+  t.is(reply.edns, undefined);
+});
+
+test('dns-packet reads the answers', (t) => {
+  const reply = chain().respond('c', query('mapped', TYPE.AAAA, 1232), 'udp') as Buffer;
+  const seen = dnsPacket.decode(Buffer.from(reply));
+  t.true(seen.flag_aa);
+  t.deepEqual(
+    // It prints the mapped address in a form of its own.
+    seen.answers?.map((r) => canonicalIp(String('data' in r ? r.data : ''))),
+    ['::ffff:10.0.0.1'],
+  );
+});
+
+test('every address comes first in turn, also when A and AAAA are asked in pairs', (t) => {
+  const on = chain();
+  const firsts: string[] = [];
+  for (let i = 0; i < 8; i++) {
+    firsts.push(addressesOf(ask(on, query('web')))[0] as string);
+    ask(on, query('web', TYPE.AAAA));
+  }
+  for (const address of ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4']) {
+    t.is(firsts.filter((first) => first === address).length, 2, address);
+  }
+});
+
+test('an address on two networks is named once', (t) => {
+  t.deepEqual(addressesOf(ask(chain(), query('web'))).sort(), ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4']);
+});
+
+test('replies are truncated to what the client takes', (t) => {
+  const on = chain();
+  const cases: [edns: number | undefined, transport: Transport, limit: number][] = [
+    [undefined, 'udp', 512],
+    [100, 'udp', 512],
+    [1232, 'udp', 1232],
+    [65535, 'udp', 4096],
+    [undefined, 'tcp', 65535],
+  ];
+  for (const [edns, transport, limit] of cases) {
+    const bytes = on.respond('c', query('big', TYPE.A, edns), transport) as Uint8Array;
+    const reply = decodeMessage(bytes);
+    const whole = limit > 300 * 16 + 32;
+    t.is((reply.flags & FLAG.TC) !== 0, !whole);
+    t.true(bytes.length <= limit);
+    if (!whole) t.true(bytes.length > limit - 16, `${bytes.length} of ${limit}`);
+    t.is(new Set(addressesOf(reply)).size, reply.answers.length);
+    t.is(reply.edns?.dnssecOk, edns === undefined ? undefined : true);
+  }
+});
+
+test('reverse answers', (t) => {
+  const reply = ask(chain(), query('1.0.0.10.in-addr.arpa', TYPE.PTR));
+  t.deepEqual(
+    reply.answers.map((r) => r.data),
+    [{ type: TYPE.PTR, target: 'Web.1.n' }],
+  );
+});
+
+test('NODATA and NXDOMAIN', (t) => {
+  const on = chain();
+  const nodata = ask(on, query('web', TYPE.AAAA));
+  t.is(nodata.flags & RCODE_MASK, RCODE.NOERROR);
+  t.deepEqual(nodata.answers, []);
+  const nxdomain = ask(on, query('nowhere', TYPE.A), 'udp', 'shut');
+  t.is(nxdomain.flags & RCODE_MASK, RCODE.NXDOMAIN);
+});
+
+test('without name servers the answer is SERVFAIL', async (t) => {
+  const reply = decodeMessage((await chain().respond('c', query('example.org'), 'udp')) as Uint8Array);
+  t.is(reply.flags & RCODE_MASK, RCODE.SERVFAIL);
+  t.is(reply.questions[0]?.name, 'example.org');
+});
+
+test('what is no query is not answered', (t) => {
+  const on = chain();
+  t.is(on.respond('c', new Uint8Array(11), 'udp'), undefined);
+  const response = query('web');
+  response[2] = 0x80;
+  t.is(on.respond('c', response, 'udp'), undefined);
+  t.is(on.respond('unknown', query('web'), 'udp'), undefined);
+  t.is(on.counters.ignored, 3);
+});
+
+test('what cannot be answered is rejected with the code that says why', (t) => {
+  const on = chain();
+  const rcodeOf = (bytes: Uint8Array) => {
+    const reply = ask(on, bytes);
+    t.is(reply.id, 0x1234);
+    return (reply.flags & RCODE_MASK) | ((reply.edns?.extendedRcode ?? 0) << 4);
+  };
+  t.is(rcodeOf(Buffer.from('12340100ffffffffffffffff', 'hex')), RCODE.FORMERR);
+  t.is(rcodeOf(encodeMessage({ ...QUERY, flags: 0x2000 })), RCODE.NOTIMP);
+  t.is(rcodeOf(encodeMessage(QUERY)), RCODE.FORMERR);
+  t.is(rcodeOf(query('web').subarray(0, 20)), RCODE.FORMERR);
+  t.is(rcodeOf(query('web', TYPE.AXFR)), RCODE.REFUSED);
+  t.is(
+    rcodeOf(encodeMessage({ ...QUERY, questions: [{ name: 'version.bind', type: TYPE.TXT, class: 3 }] })),
+    RCODE.REFUSED,
+  );
+  const edns = { udpSize: 1232, extendedRcode: 0, version: 1, dnssecOk: false, options: [] };
+  t.is(rcodeOf(encodeMessage({ ...QUERY, questions: [{ name: 'web', type: 1, class: 1 }], edns })), RCODE.BADVERS);
+});
+
+test('a client cookie does no harm', (t) => {
+  const options = [{ code: 10, value: new Uint8Array(8) }];
+  const edns = { udpSize: 1232, extendedRcode: 0, version: 0, dnssecOk: false, options };
+  const reply = ask(chain(), encodeMessage({ ...QUERY, questions: [{ name: 'web', type: 1, class: 1 }], edns }));
+  t.is(reply.answers.length, 4);
+  t.deepEqual(reply.edns?.options, []);
+});
+
+test('any bytes get a well-formed reply or none, within a blink', (t) => {
+  const on = chain();
+  const seeds = [query('web'), query('web', TYPE.A, 1232), query('1.0.0.10.in-addr.arpa', TYPE.PTR), query('big')];
+  const edits = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 10 });
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...seeds),
+      edits,
+      fc.nat(3),
+      fc.uint8Array({ maxLength: 40 }),
+      (seed, changes, cut, tail) => {
+        const bytes = Buffer.concat([seed.subarray(0, seed.length - cut), tail]);
+        for (const [at, value] of changes) bytes[at % bytes.length] = value;
+        const start = performance.now();
+        const reply = on.respond('shut', Uint8Array.from(bytes), 'udp');
+        t.true(performance.now() - start < 200);
+        if (reply === undefined) return;
+        const seen = decodeMessage(reply as Uint8Array);
+        t.is(seen.id, bytes.readUInt16BE(0));
+        t.true((seen.flags & FLAG.QR) !== 0);
+      },
+    ),
+    { numRuns: 3000 },
+  );
+});

@@ -1,0 +1,188 @@
+import test from 'ava';
+import { ipText } from '../../src/base/ip.js';
+import { TYPE } from '../../src/dns/constants.js';
+import { lookup, type Outcome, reverseIp, type View } from '../../src/dns/view.js';
+import { parseView, patchView, type ViewJson } from '../../src/dns/view-json.js';
+
+const VIEW: ViewJson = {
+  revision: 7,
+  upstreams: ['192.0.2.53'],
+  sandboxes: {
+    c1: { netns: '/run/c1', networks: ['front', 'back'] },
+    c2: { netns: '/run/c2', networks: ['back'], dns: ['198.51.100.1#5353'] },
+    shut: { netns: '/run/shut', networks: ['inside'] },
+    half: { netns: '/run/half', networks: ['inside', 'back'] },
+    alone: { netns: '/run/alone', networks: [] },
+    port: { netns: '/run/port', networks: ['ingress'] },
+  },
+  networks: {
+    front: {
+      internal: false,
+      names: { web: { a: ['10.0.1.2'] }, v6: { aaaa: ['fd00::1'] }, 'tasks.web': { a: ['10.0.1.4', '10.0.1.5'] } },
+      ptr: { '10.0.1.4': 'web.1.front', 'fd00::1': 'v6.front' },
+    },
+    back: {
+      internal: false,
+      names: { web: { a: ['10.0.2.2'], aaaa: ['fd00:2::2'] }, db: { a: ['10.0.2.3'] }, gone: {} },
+      ptr: { '10.0.2.3': 'db.back' },
+    },
+    inside: { internal: true, names: { db: { a: ['10.0.3.3'] } }, ptr: {} },
+    ingress: {
+      internal: false,
+      ingress: true,
+      names: { web: { a: ['10.0.9.9'] } },
+      ptr: { '10.0.9.9': 'web.ingress' },
+    },
+    'Net.With.Dots': { internal: false, names: {}, ptr: {} },
+  },
+};
+const view = parseView(VIEW);
+
+function ask(sandbox: string, key: string, type: number = TYPE.A, on: View = view): Outcome {
+  const found = on.sandboxes.get(sandbox);
+  if (!found) throw new Error(`no sandbox ${sandbox}`);
+  return lookup(on, found, key, type);
+}
+
+function addresses(outcome: Outcome, width: 4 | 16 = 4): string[] {
+  if (outcome.kind !== 'addresses') return [outcome.kind];
+  return outcome.sets.flatMap((set) =>
+    Array.from({ length: set.length / width }, (_, i) => ipText(set.subarray(i * width, (i + 1) * width))),
+  );
+}
+
+test('a name on several networks has the addresses of each, in the order of connection', (t) => {
+  t.deepEqual(addresses(ask('c1', 'web')), ['10.0.1.2', '10.0.2.2']);
+  t.deepEqual(addresses(ask('c1', 'web', TYPE.AAAA), 16), ['fd00:2::2']);
+  t.deepEqual(addresses(ask('c2', 'web')), ['10.0.2.2']);
+  t.deepEqual(addresses(ask('c1', 'tasks.web')), ['10.0.1.4', '10.0.1.5']);
+});
+
+test('names of other networks do not exist', (t) => {
+  t.is(ask('c2', 'tasks.web').kind, 'forward');
+  t.is(ask('shut', 'web').kind, 'nxdomain');
+});
+
+test('NAME.NETWORK is the name on that network alone', (t) => {
+  t.deepEqual(addresses(ask('c1', 'web.back')), ['10.0.2.2']);
+  t.deepEqual(addresses(ask('c1', 'tasks.web.front')), ['10.0.1.4', '10.0.1.5']);
+  t.is(ask('c1', 'db.front').kind, 'forward');
+  t.is(ask('c2', 'web.front').kind, 'forward');
+});
+
+test('a network whose name has dots and capitals is a suffix like any other', (t) => {
+  const other = patchView(view, {
+    revision: 8,
+    networks: { 'Net.With.Dots': { internal: false, names: { x: { a: ['10.9.9.9'] } }, ptr: {} } },
+    sandboxes: { c1: { netns: '/run/c1', networks: ['Net.With.Dots'] } },
+  });
+  t.deepEqual(addresses(ask('c1', 'x.net.with.dots', TYPE.A, other)), ['10.9.9.9']);
+});
+
+test('a name that lacks the type exists all the same', (t) => {
+  t.is(ask('c1', 'db', TYPE.AAAA).kind, 'nodata');
+  t.is(ask('c1', 'v6', TYPE.A).kind, 'nodata');
+  t.is(ask('c2', 'gone').kind, 'nodata');
+  for (const type of [TYPE.ANY, TYPE.MX, TYPE.TXT, TYPE.SRV, TYPE.PTR, 65]) t.is(ask('c1', 'web', type).kind, 'nodata');
+});
+
+test('reverse names of known addresses', (t) => {
+  t.deepEqual(ask('c1', '4.1.0.10.in-addr.arpa', TYPE.PTR), { kind: 'pointer', target: 'web.1.front' });
+  const v6 = `1.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`;
+  t.deepEqual(ask('c1', v6, TYPE.PTR), { kind: 'pointer', target: 'v6.front' });
+  t.is(ask('c1', v6, TYPE.A).kind, 'nodata');
+  t.is(ask('c2', v6, TYPE.PTR).kind, 'forward');
+  t.is(ask('c1', '9.9.9.9.in-addr.arpa', TYPE.PTR).kind, 'forward');
+});
+
+test('reverse names are exact', (t) => {
+  t.is(reverseIp('4.1.0.10.in-addr.arpa'), '10.0.1.4');
+  for (const key of [
+    '1.0.10.in-addr.arpa',
+    '04.1.0.10.in-addr.arpa',
+    '256.1.0.10.in-addr.arpa',
+    'x.4.1.0.10.in-addr.arpa',
+  ]) {
+    t.is(reverseIp(key), undefined, key);
+  }
+  t.is(reverseIp(`${'0.'.repeat(31)}ip6.arpa`), undefined);
+});
+
+test('unknown names go to the servers of the sandbox, else of the node', (t) => {
+  t.deepEqual(ask('c1', 'example.org'), {
+    kind: 'forward',
+    servers: [{ address: '192.0.2.53', port: 53, family: 4 }],
+  });
+  t.deepEqual(ask('c2', 'single'), { kind: 'forward', servers: [{ address: '198.51.100.1', port: 5353, family: 4 }] });
+});
+
+test('without a way out an unknown name does not exist', (t) => {
+  t.is(ask('shut', 'example.org').kind, 'nxdomain');
+  t.is(ask('alone', 'example.org').kind, 'nxdomain');
+  t.is(ask('half', 'example.org').kind, 'forward');
+  t.deepEqual(addresses(ask('shut', 'db')), ['10.0.3.3']);
+});
+
+test('the ingress network has no names', (t) => {
+  t.is(ask('port', 'web').kind, 'forward');
+  t.is(ask('port', 'web.ingress').kind, 'forward');
+  t.is(ask('port', '9.9.0.10.in-addr.arpa', TYPE.PTR).kind, 'forward');
+});
+
+test('names of Object.prototype are names like any other', (t) => {
+  for (const key of ['constructor', '__proto__', 'tostring', 'hasownproperty'])
+    t.is(ask('c1', key).kind, 'forward', key);
+});
+
+test('a patch replaces and deletes whole entries and leaves the old view as it was', (t) => {
+  const next = patchView(view, {
+    revision: 8,
+    upstreams: ['fe80::1%eth0'],
+    sandboxes: { c2: null, c3: { netns: '/run/c3', networks: ['front'] } },
+    networks: { front: { internal: false, names: { web: { a: ['10.0.1.9'] } }, ptr: {} } },
+  });
+  t.deepEqual([...next.sandboxes.keys()], ['c1', 'shut', 'half', 'alone', 'port', 'c3']);
+  t.deepEqual(addresses(ask('c3', 'web', TYPE.A, next)), ['10.0.1.9']);
+  t.is(ask('c1', 'v6', TYPE.AAAA, next).kind, 'forward');
+  t.deepEqual(next.upstreams, [{ address: 'fe80::1%eth0', port: 53, family: 6 }]);
+  t.is(next.networks.get('back'), view.networks.get('back'));
+  t.deepEqual(addresses(ask('c1', 'web')), ['10.0.1.2', '10.0.2.2']);
+  t.true(view.sandboxes.has('c2'));
+});
+
+const broken: [what: string, change: Record<string, unknown>, message: RegExp][] = [
+  ['an unknown field', { extra: 1 }, /"extra" is not known/],
+  ['a missing field', { upstreams: undefined }, /"upstreams" is missing/],
+  ['a negative revision', { revision: -1 }, /revision/],
+  ['an upstream that is no address', { upstreams: ['dns.example'] }, /dns\.example/],
+  ['an upstream port out of range', { upstreams: ['10.0.0.1#65536'] }, /65536/],
+  ['a relative namespace path', { sandboxes: { s: { netns: 'x', networks: [] } } }, /sandboxes\.s\.netns/],
+  ['a network that is not there', { sandboxes: { s: { netns: '/x', networks: ['nope'] } } }, /"nope"/],
+  ['an address of the other family', withNames({ web: { a: ['fd00::1'] } }), /names\.web\.a/],
+  ['a malformed address', withNames({ web: { a: ['10.0.0.256'] } }), /10\.0\.0\.256/],
+  ['a name with capitals', withNames({ Web: {} }), /"Web"/],
+  ['a name with a final dot', withNames({ 'web.': {} }), /"web\."/],
+  ['a label over 63 octets', withNames({ ['a'.repeat(64)]: {} }), /domain name/],
+  [
+    'a reverse target that is no name',
+    { networks: { n: { internal: false, names: {}, ptr: { '10.0.0.1': 'a..b' } } }, sandboxes: {} },
+    /a\.\.b/,
+  ],
+  ['a list for an object', { networks: [] }, /networks/],
+];
+for (const [what, change, message] of broken) {
+  test(`a view with ${what} is refused`, (t) => {
+    const json = JSON.parse(JSON.stringify({ ...VIEW, ...change }));
+    const error = t.throws(() => parseView(json));
+    t.regex(error?.message ?? '', message);
+    t.regex((error as unknown as { code: string }).code, /^WEFT_INVALID_/);
+  });
+}
+
+test('a patch that removes a network in use is refused', (t) => {
+  t.throws(() => patchView(view, { revision: 8, networks: { front: null } }), { message: /c1.*"front"/ });
+});
+
+function withNames(names: Record<string, unknown>): Record<string, unknown> {
+  return { networks: { n: { internal: false, names, ptr: {} } }, sandboxes: {} };
+}
