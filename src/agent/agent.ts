@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { AgentPort, InspectRow, Status } from '../api/agent.js';
 import { allRoutes } from '../api/routes.js';
-import { ApiServer } from '../api/server.js';
+import { ApiServer, refuseLiving } from '../api/server.js';
 import { toWeftError } from '../base/errors.js';
 import { RealKernel } from '../kernel/real/kernel.js';
 import { loadNative } from '../kernel/real/native.js';
@@ -65,7 +65,7 @@ export class Agent implements AgentPort {
 
   /** Comes up: state, first pass, socket. Traffic that flows is not touched where nothing changed. */
   async start(): Promise<void> {
-    await this.#server.listen();
+    await refuseLiving(this.options.socket);
     this.store.load();
     if (this.store.fresh && this.#spaces.pins().length > 0) {
       this.store.distrust('the state directory is empty, but namespaces of an earlier life exist');
@@ -87,6 +87,8 @@ export class Agent implements AgentPort {
     );
     this.loop.on('trouble', ({ owner, error }) => this.#report('trouble', owner, error.message, error.hint));
     this.#watch.start();
+    // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
+    await this.#server.listen();
     await this.loop.start();
   }
 

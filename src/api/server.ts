@@ -65,8 +65,11 @@ function urlOf(raw: IncomingMessage): URL {
   throw new WeftError('WEFT_INVALID_ARGUMENT', `"${raw.url}" is not a path`, 'paths begin with /v1/');
 }
 
-/** Another agent answers there: two would undo each other's work. */
-async function refuseLiving(path: string): Promise<void> {
+/**
+ * Another agent answers there: two would undo each other's work. A dead one's socket file is removed.
+ * @throws WEFT_CONFLICT
+ */
+export async function refuseLiving(path: string): Promise<void> {
   try {
     if (!lstatSync(path).isSocket())
       throw new WeftError('WEFT_CONFLICT', `${path} exists and is no socket`, 'give another --socket');

@@ -19,10 +19,11 @@ export interface Backend {
  * same order. What is unhealthy or on a dead node is no backend.
  */
 export function backendsOf(wish: Wish, service: string, network: string, of: Family): Backend[] {
-  const out: Backend[] = [];
+  const found = new Map<Ip, Backend>();
   const add = (ip: Ip | undefined, mac: Mac, local: boolean, state: BackendState, weight: number) => {
-    if (ip === undefined || family(ip) !== of || state === 'unhealthy') return;
-    out.push({ ip, mac, local, active: state === 'active' && weight > 0 });
+    // An endpoint on the move is known here and there for a moment: here counts.
+    if (ip === undefined || family(ip) !== of || state === 'unhealthy' || found.has(ip)) return;
+    found.set(ip, { ip, mac, local, active: state === 'active' && weight > 0 });
   };
   for (const { spec } of wish.endpoints.values()) {
     if (spec.service !== service || spec.network !== network) continue;
@@ -34,7 +35,7 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
     add(spec.address, spec.mac, false, spec.state, spec.weight);
     add(spec.addressV6, spec.mac, false, spec.state, spec.weight);
   }
-  return out.sort((a, b) => Buffer.compare(ipBytes(a.ip), ipBytes(b.ip)));
+  return [...found.values()].sort((a, b) => Buffer.compare(ipBytes(a.ip), ipBytes(b.ip)));
 }
 
 const peerIndex = new WeakMap<Wish, Map<string, Stored<'peers'>[]>>();

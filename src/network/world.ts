@@ -51,16 +51,35 @@ export function overlayMtu(world: World, network: Stored<'networks'>): number {
   return network.spec.mtu ?? world.underlayMtu - overhead;
 }
 
-const hereCache = new WeakMap<Wish, ReadonlySet<string>>();
+/** What of a wish is on this node; made once for each reading of it. */
+interface Here {
+  networks: ReadonlySet<string>;
+  /** `NETWORK ADDRESS` of endpoints here. */
+  addresses: ReadonlySet<string>;
+}
+const hereCache = new WeakMap<Wish, Here>();
+
+function hereIn(wish: Wish): Here {
+  let here = hereCache.get(wish);
+  if (!here) {
+    const endpoints = [...wish.endpoints.values()].map((endpoint) => endpoint.spec);
+    here = {
+      networks: new Set(endpoints.map((spec) => spec.network)),
+      addresses: new Set(endpoints.flatMap((spec) => spec.addresses.map((ip) => `${spec.network} ${ip}`))),
+    };
+    hereCache.set(wish, here);
+  }
+  return here;
+}
 
 /** Does this node carry the network? Asked for here, needed by an endpoint here, or the ingress network. */
 export function isHere(world: World, network: Stored<'networks'>): boolean {
-  let here = hereCache.get(world.wish);
-  if (!here) {
-    here = new Set([...world.wish.endpoints.values()].map((endpoint) => endpoint.spec.network));
-    hereCache.set(world.wish, here);
-  }
-  return network.origin === 'api' || network.spec.ingress || here.has(network.id);
+  return network.origin === 'api' || network.spec.ingress || hereIn(world.wish).networks.has(network.id);
+}
+
+/** Does an endpoint of this node have the address? */
+export function isLocal(world: World, network: string, ip: Ip): boolean {
+  return hereIn(world.wish).addresses.has(`${network} ${ip}`);
 }
 
 /** Collects wanted objects of one owner. */

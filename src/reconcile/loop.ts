@@ -114,7 +114,8 @@ export class Loop extends EventEmitter<LoopEvents> {
 
   /** Resolves when nothing is dirty any more (what fails and waits for its retry does not count). */
   async settle(): Promise<void> {
-    while (this.#running || (this.#dirt.scopes.size > 0 && !this.#stopped)) {
+    // A change of the wish that means nothing to the kernel still has its pass: its revision is applied with it.
+    while (this.#running || ((this.#dirt.scopes.size > 0 || this.#causes.has('wish')) && !this.#stopped)) {
       this.#running ??= this.#runOnce();
       await this.#running;
     }
@@ -244,7 +245,9 @@ export class Loop extends EventEmitter<LoopEvents> {
     const now = Date.now();
     const dirt = new Dirt();
     for (const f of this.#failing.values()) if (f.nextAt <= now) dirt.add(f.ns, f.kind, f.key);
-    if (dirt.scopes.size && !this.#stopped) this.wake(dirt, 'retry');
+    if (dirt.scopes.size > 0) this.wake(dirt, 'retry');
+    // A timer may fire a millisecond before the clock says so.
+    else this.#retryLater();
   }
 }
 

@@ -179,7 +179,6 @@ test('a namespace that somebody removed comes back whole, its pairs from the oth
   const rig = new Rig(t);
   await rig.up(['network/app', NETWORK], ['endpoint/c1:app', ENDPOINT]);
   const before = rig.kernel.dump();
-  rig.kernel.put(NODE_NS, 'netns', { name: 'c1' });
   rig.kernel.take(NODE_NS, 'netns', 'c1');
   t.is(rig.get(NET, 'link', 'wf1'), undefined);
   await rig.notify(NODE_NS, 'netns');

@@ -46,13 +46,13 @@ export class FakeKernel implements Kernel {
 
   /** Somebody else's doing: puts an object there, as the kernel would show it. */
   put(ns: Ns, kind: string, object: unknown): void {
-    const shelf = this.#shelf(ns, kind);
-    shelf?.set(keyOf(kind, object), object);
+    if (kind === 'netns') this.spaces.set(keyOf(kind, object), new Map());
+    else this.#shelf(ns, kind)?.set(keyOf(kind, object), object);
   }
 
   /** Somebody else's doing: takes an object away, with what depends on it. */
   take(ns: Ns, kind: string, key: string): void {
-    const object = this.#shelf(ns, kind)?.get(key);
+    const object = kind === 'netns' ? { name: key } : this.#shelf(ns, kind)?.get(key);
     if (object !== undefined) this.#remove(ns, kind, key, object);
   }
 

@@ -7,7 +7,7 @@ import { NODE_NS } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
 import type { NetworkDriver } from '../driver.js';
 import { hostEndName } from '../names.js';
-import { networkNs, overlayMtu, type Wants } from '../world.js';
+import { isLocal, networkNs, overlayMtu, type Wants } from '../world.js';
 import { BRIDGE, VXLAN } from './names.js';
 
 /** One VXLAN per network, in a namespace of its own with its bridge; see README.md beside this file. */
@@ -65,7 +65,8 @@ export const overlay: NetworkDriver = {
 
   peer(world, network, peer, wants) {
     const { address, addressV6, mac, vtep } = peer.spec;
-    if (vtep === world.self.vtep) return;
+    // An endpoint that moved here is served here, though the word of its old place may still be about.
+    if (vtep === world.self.vtep || isLocal(world, network.id, address)) return;
     const ns = networkNs(network.id);
     const why = `peer ${peer.id}`;
     for (const ip of [address, addressV6]) {
