@@ -3,6 +3,7 @@ import type { Kernel } from '../kernel/port.js';
 import type { Kind, Ns } from '../objects/kind.js';
 import { NODE_NS, STAGE } from '../objects/kind.js';
 import { incompatible, type Link, linkKind } from '../objects/link.js';
+import type { Netns } from '../objects/netns.js';
 import { KINDS, STAGES } from '../objects/registry.js';
 import { type Desired, Dirt, type Keys, type Scope, scopeId } from './desired.js';
 import { type Clash, groupByRank, type Held, type Op, type Plan, plan } from './plan.js';
@@ -152,6 +153,8 @@ export class Pass {
     this.result.done.push(op);
     if (op.verb === 'remove') this.desired.settle(op.ns, op.kind, op.key);
     else if (op.kind === 'netns') {
+      // A second name has nothing of its own.
+      if ((op.want as Netns).aliasOf !== undefined) return;
       this.#made.add(op.key);
       this.#unsettle(op.key, STAGE.netns);
     } else if (op.kind === 'link') {

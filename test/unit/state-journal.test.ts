@@ -66,7 +66,7 @@ class StubbornDisk implements Disk {
 test('CRC-32 is the one of zlib', (t) => {
   t.is(crc32('123456789'), 0xcbf43926);
   t.is(crc32(''), 0);
-  t.is(crc32('ü'), 0x5cf0c27b ^ 0 ? crc32('ü') : 0);
+  t.is(crc32('ü'), 0x63d969d5, 'of the UTF-8 bytes');
 });
 
 test('a first start is fresh; what was appended is there after a restart, in order', (t) => {
@@ -76,7 +76,10 @@ test('a first start is fresh; what was appended is there after a restart, in ord
   for (let i = 0; i < 50; i++) journal.append({ i, text: 'zwölf\nlines "quoted"' });
   journal.close();
   const { records, fresh, damage } = reread(dir);
-  t.deepEqual(records, Array.from({ length: 50 }, (_, i) => ({ i, text: 'zwölf\nlines "quoted"' })));
+  t.deepEqual(
+    records,
+    Array.from({ length: 50 }, (_, i) => ({ i, text: 'zwölf\nlines "quoted"' })),
+  );
   t.deepEqual([fresh, damage], [false, undefined]);
 });
 
@@ -117,7 +120,11 @@ test('damage anywhere else is told with its place, costs no other record, and is
       broken[at] = byte;
       if (broken.equals(whole)) continue;
       fs.writeFileSync(log(dir), broken);
-      const expected: Loaded = { records: ['one', 'three'], fresh: false, damage: 'state.journal, line 2: checksum mismatch' };
+      const expected: Loaded = {
+        records: ['one', 'three'],
+        fresh: false,
+        damage: 'state.journal, line 2: checksum mismatch',
+      };
       t.deepEqual(reread(dir), expected, `byte ${at} is ${byte}`);
       t.deepEqual(fs.readFileSync(log(dir)), broken, 'evidence is not touched');
       t.deepEqual(reread(dir), expected);
@@ -143,7 +150,11 @@ test('a snapshot is written whole or not at all: a torn or empty one is damage',
   t.deepEqual(reread(dir), { records: ['a', 'b', 'c'], fresh: false });
   const whole = fs.readFileSync(snapshot(dir));
   fs.writeFileSync(snapshot(dir), whole.subarray(0, whole.length - 2));
-  t.deepEqual(reread(dir), { records: ['a', 'c'], fresh: false, damage: 'state.snapshot ends in the middle of a record' });
+  t.deepEqual(reread(dir), {
+    records: ['a', 'c'],
+    fresh: false,
+    damage: 'state.snapshot ends in the middle of a record',
+  });
   fs.writeFileSync(snapshot(dir), '');
   t.deepEqual(reread(dir), { records: ['c'], fresh: false, damage: 'state.snapshot holds no record' });
 });
@@ -236,7 +247,10 @@ test('the size is what a restart would replay', (t) => {
 
 test('random damage is never taken for a record and never crashes the reader', (t) => {
   const dir = directory(t);
-  written(dir, Array.from({ length: 5 }, (_, i) => ({ i, pad: 'x'.repeat(i * 7) }))).close();
+  written(
+    dir,
+    Array.from({ length: 5 }, (_, i) => ({ i, pad: 'x'.repeat(i * 7) })),
+  ).close();
   const whole = fs.readFileSync(log(dir));
   const originals = reread(dir).records.map((record) => JSON.stringify(record));
   const change = fc.record({ at: fc.nat(whole.length - 1), byte: fc.nat(255) });

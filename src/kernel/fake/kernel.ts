@@ -2,6 +2,7 @@ import { WeftError } from '../../base/errors.js';
 import type { Address } from '../../objects/address.js';
 import { type Kind, NODE_NS, type Ns, type Where } from '../../objects/kind.js';
 import { type Link, linkKind } from '../../objects/link.js';
+import type { Netns } from '../../objects/netns.js';
 import { KINDS } from '../../objects/registry.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { Kernel, KindPort } from '../port.js';
@@ -18,6 +19,8 @@ type Shelf = Map<string, Map<string, unknown>>;
  */
 export class FakeKernel implements Kernel {
   readonly spaces = new Map<Ns, Shelf>([[NODE_NS, new Map()]]);
+  /** Second names of namespaces. */
+  readonly aliases = new Map<string, Ns>();
   /** Operations accepted since the start. */
   writes = 0;
   /** Answers an error to refuse an operation. */
@@ -68,8 +71,11 @@ export class FakeKernel implements Kernel {
   }
 
   #observe(ns: Ns, kind: string, want: readonly unknown[]): unknown[] {
-    if (kind === 'netns')
-      return ns !== NODE_NS ? [] : [...this.spaces.keys()].filter((n) => n !== NODE_NS).map((name) => ({ name }));
+    if (kind === 'netns') {
+      if (ns !== NODE_NS) return [];
+      const aliases = [...this.aliases].map(([name, aliasOf]) => ({ name, aliasOf }));
+      return [...[...this.spaces.keys()].filter((n) => n !== NODE_NS).map((name) => ({ name })), ...aliases];
+    }
     const objects = this.spaces.get(ns)?.get(kind);
     if (kind !== 'sysctl') return objects ? [...objects.values()].map((o) => structuredClone(o)) : [];
     return want.flatMap((w) => objects?.get(keyOf(kind, w)) ?? []);
@@ -101,6 +107,11 @@ export class FakeKernel implements Kernel {
 
   #write(ns: Ns, op: Op): void {
     if (op.kind === 'netns') {
+      const { aliasOf } = op.want as Netns;
+      if (aliasOf !== undefined) {
+        this.aliases.set(op.key, aliasOf);
+        return;
+      }
       this.spaces.set(op.key, new Map());
       this.put(op.key, 'link', { name: 'lo', type: 'present', up: false });
       return;
@@ -122,6 +133,7 @@ export class FakeKernel implements Kernel {
 
   #remove(ns: Ns, kind: string, key: string, object: unknown): void {
     if (kind === 'netns') {
+      if (this.aliases.delete(key)) return;
       for (const link of (this.spaces.get(key)?.get('link')?.values() ?? []) as Iterable<Link>) {
         if (link.type === 'veth-end') this.#dropNearEnd(key, link.name);
       }

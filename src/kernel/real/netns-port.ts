@@ -12,14 +12,16 @@ export class NetnsPort implements KindPort<Netns> {
 
   async observe(ns: Ns): Promise<Netns[]> {
     if (ns !== NODE_NS) return [];
-    return this.spaces.pins().map((name) => ({ name }));
+    const aliases = [...this.spaces.aliases()].map(([name, aliasOf]) => ({ name, aliasOf }));
+    return [...this.spaces.pins().map((name) => ({ name })), ...aliases];
   }
 
   async apply(_ns: Ns, ops: readonly Op<Netns>[]): Promise<(WeftError | undefined)[]> {
     return oneByOne(ops, async (op) => {
       try {
-        if (op.verb === 'remove') this.spaces.remove(op.key);
-        else this.spaces.create(op.key);
+        if (op.have && op.verb !== 'add') this.#remove(op.have);
+        if (op.want?.aliasOf !== undefined) this.spaces.alias(op.key, op.want.aliasOf);
+        else if (op.want) this.spaces.create(op.key);
         return undefined;
       } catch (error) {
         const { code = 'error', message } = error as NodeJS.ErrnoException;
@@ -28,5 +30,10 @@ export class NetnsPort implements KindPort<Netns> {
         });
       }
     });
+  }
+
+  #remove(have: Netns): void {
+    if (have.aliasOf === undefined) this.spaces.remove(have.name);
+    else this.spaces.removeAlias(have.name);
   }
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
@@ -181,7 +181,25 @@ export class Spaces {
   /** Names of our pins that are namespaces. */
   pins(): Ns[] {
     // Names with a dot in front are throw-away namespaces of a probe.
-    return readdirSync(this.#view).filter((name) => !name.startsWith('.') && this.#pinInode(name) !== undefined);
+    const aliases = this.aliases();
+    return readdirSync(this.#view).filter(
+      (name) => !name.startsWith('.') && !aliases.has(name) && this.#pinInode(name) !== undefined,
+    );
+  }
+
+  /** Second names: symbolic links beside the pins, and what they point to. */
+  aliases(): Map<string, Ns> {
+    const links = readdirSync(this.#view, { withFileTypes: true }).filter((entry) => entry.isSymbolicLink());
+    return new Map(links.map(({ name }) => [name, readlinkSync(join(this.#view, name))]));
+  }
+
+  alias(name: string, target: Ns): void {
+    this.removeAlias(name);
+    symlinkSync(target, this.path(name));
+  }
+
+  removeAlias(name: string): void {
+    rmSync(this.path(name), { force: true });
   }
 
   close(ns: Ns): void {
@@ -216,6 +234,7 @@ export class Spaces {
   #openNew(ns: Ns): Space | undefined {
     if (ns === NODE_NS) return new Space(this.native, ns, -1, false, 0n);
     const location = this.locate(ns);
+    if (location === undefined && this.#pinInode(ns) === undefined) return undefined;
     try {
       const fd =
         location === undefined
@@ -238,7 +257,8 @@ export class Spaces {
   /** Inode of the namespace pinned there; undefined where the file is no pin (any more). */
   #pinInode(name: Ns): bigint | undefined {
     try {
-      const stat = statSync(join(this.#view, name), { bigint: true });
+      // Not through a symbolic link: a second name is no second namespace.
+      const stat = lstatSync(join(this.#view, name), { bigint: true });
       return stat.dev === nsfsDevice() ? stat.ino : undefined;
     } catch {
       return undefined;

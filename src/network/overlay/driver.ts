@@ -18,6 +18,8 @@ export const overlay: NetworkDriver = {
     const mtu = overlayMtu(world, network);
     const alias = `${ALIAS_PREFIX}${nameOf(network)}`;
     wants.namespace(ns, why);
+    // The ingress sandbox of Swarm's users.
+    if (network.spec.ingress) wants.add(NODE_NS, 'netns', why, { name: 'ingress', aliasOf: ns });
     quiet(ns, why, wants);
     wants.add(ns, 'link', why, { type: 'bridge', name: BRIDGE, up: true, mtu, mac: bridgeMac(world.self.vtep), alias });
     wants.add(ns, 'link', why, {
