@@ -8,6 +8,8 @@ import { counts } from './lane/verdict.mjs';
 
 const TSC = ['node_modules/typescript/bin/tsc', '--noEmit', '--pretty', 'false'];
 
+const BIOME = ['node_modules/@biomejs/biome/bin/biome'];
+
 /** Its own build state: writing that of `npm run build` would race with a build beside this check. */
 const state = (name) => ['--tsBuildInfoFile', `node_modules/.cache/weft/${name}.tsbuildinfo`];
 
@@ -16,7 +18,7 @@ const CONSTANTS = ['--preprocessor', './scripts/knip/header-constants.mjs'];
 const PARTS = [
   ['types of src', [...TSC, '-p', 'tsconfig.json', ...state('src')]],
   ['types of tests', [...TSC, '-p', 'tsconfig.test.json', ...state('test')]],
-  ['format and lint', ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '--colors=off']],
+  ['format and lint', [...BIOME, 'check', '--error-on-warnings', '--reporter=github', '--colors=off']],
   ['dead code', ['node_modules/knip/bin/knip.js', '--no-progress', '--treat-config-hints-as-errors', ...CONSTANTS]],
   ['import directions', ['scripts/imports.mjs']],
   ['documents', ['scripts/docs.mjs', '--check']],

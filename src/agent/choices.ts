@@ -11,7 +11,7 @@ import { NODE_NS } from '../objects/kind.js';
 import type { Store } from '../state/store.js';
 import type { Options } from './options.js';
 
-/** The balancer that was asked for, or the first that the kernel can do. @throws WEFT_KERNEL_MISSING */
+/** The balancer that was asked for, or the first that the kernel can do. @throws WEFT_KERNEL_MISSING, also for what every balancer needs */
 export function chooseBalancer(asked: Options['lb'], can: Capabilities): BalancerChoice {
   if (!can.nftBridge) {
     throw new WeftError(
@@ -19,6 +19,9 @@ export function chooseBalancer(asked: Options['lb'], can: Capabilities): Balance
       'the kernel has no nf_tables of the bridge family',
       'load or build nf_tables with CONFIG_NF_TABLES_BRIDGE',
     );
+  }
+  if (can.iptables === undefined) {
+    throw new WeftError('WEFT_KERNEL_MISSING', 'iptables-restore is not installed', 'install the package iptables');
   }
   if (asked === 'ipvs' && !can.ipvs) {
     throw new WeftError('WEFT_KERNEL_MISSING', 'the kernel has no IPVS', 'modprobe ip_vs, or use --lb nft');

@@ -47,7 +47,10 @@ export const iptablesKind: Kind<IptablesObject> = {
     const extra = have.rules.length - want.rules.length;
     return extra > 0 ? `${extra} rules too many` : '';
   },
-  owns: (o) => target(o).startsWith(CHAIN_PREFIX) && target(o) !== USER_CHAIN,
+  owns(o) {
+    if (o.what === 'chain' && o.chain === USER_CHAIN) return o.rules.length === 0;
+    return target(o).startsWith(CHAIN_PREFIX) && target(o) !== USER_CHAIN;
+  },
   describe: (o) =>
     o.what === 'chain' ? `chain ${o.chain} in ${o.table}` : `jump from ${o.chain} in ${o.table}: ${o.rule}`,
 };

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Kernel } from '../kernel/port.js';
+import { KINDS } from '../objects/registry.js';
 import { type Desired, Dirt, scopeId } from './desired.js';
 import { everything, Pass, type PassResult, type PruneGate } from './pass.js';
 import type { Clash, Held, Op } from './plan.js';
@@ -244,7 +245,12 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.#retryTimer = undefined;
     const now = Date.now();
     const dirt = new Dirt();
-    for (const f of this.#failing.values()) if (f.nextAt <= now) dirt.add(f.ns, f.kind, f.key);
+    for (const f of this.#failing.values()) {
+      if (f.nextAt > now) continue;
+      // A transaction that failed says nothing about its parts: all of the scope is looked at again.
+      if (KINDS.get(f.kind)?.atomic) dirt.add(f.ns, f.kind);
+      else dirt.add(f.ns, f.kind, f.key);
+    }
     if (dirt.scopes.size > 0) this.wake(dirt, 'retry');
     // A timer may fire a millisecond before the clock says so.
     else this.#retryLater();

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
+import { endpointMac } from '../base/mac.js';
 import { BODIES, type Origin, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS, type Tombstone } from './gossip.js';
@@ -240,16 +241,13 @@ export class Store extends EventEmitter<StoreEvents> {
    */
   #restated(bodies: Partial<Record<Table, Record<string, unknown>>>): Mutation[] {
     const out: Mutation[] = [];
-    for (const [id, body] of Object.entries(bodies.endpoints ?? {})) {
+    for (const [id, stated] of Object.entries(bodies.endpoints ?? {})) {
       const before = this.get('endpoints', id);
       if (!before) continue;
-      const { addresses, ifname, mac } = parseWith(BODIES.endpoints, body, `endpoint "${id}"`);
-      const spec = {
-        ...before.spec,
-        ...(addresses.length && { addresses }),
-        ...(ifname && { ifname }),
-        ...(mac && { mac }),
-      };
+      const body = parseWith(BODIES.endpoints, stated, `endpoint "${id}"`);
+      const addresses = body.addresses.length ? body.addresses : before.spec.addresses;
+      const mac = body.mac ?? endpointMac(addresses[0] as Ip);
+      const spec = { ...before.spec, addresses, mac, ifname: body.ifname ?? before.spec.ifname };
       out.push({ table: 'endpoints', id, stored: { ...before, spec } });
     }
     for (const [id, body] of Object.entries(bodies.services ?? {})) {

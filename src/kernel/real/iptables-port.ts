@@ -2,7 +2,7 @@ import { WeftError } from '../../base/errors.js';
 import type { Family } from '../../base/ip.js';
 import { parseSave, type RestoreChange, renderRestore, type SavedTables } from '../../codec/iptables.js';
 import { canonical } from '../../codec/iptables-canonical.js';
-import { CHAIN_PREFIX, type IptablesObject, USER_CHAIN } from '../../objects/iptables.js';
+import { CHAIN_PREFIX, type IptablesObject } from '../../objects/iptables.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
@@ -95,8 +95,7 @@ function ours(saved: SavedTables, family: Family): IptablesObject[] {
     for (const chain of saved.get(table)?.values() ?? []) {
       if (chain.policy === null) {
         if (!chain.name.startsWith(CHAIN_PREFIX)) continue;
-        // The user's chain is the user's: what is in it is not looked at.
-        const rules = chain.name === USER_CHAIN ? [] : chain.rules.map((rule) => canonical(rule, family));
+        const rules = chain.rules.map((rule) => canonical(rule, family));
         out.push({ what: 'chain', family, table, chain: chain.name, rules });
       } else {
         for (const rule of chain.rules) {

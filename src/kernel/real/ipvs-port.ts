@@ -26,7 +26,7 @@ import { outcome, spaceFor } from './port.js';
 import type { Spaces } from './spaces.js';
 
 /** IPVS of a namespace over generic netlink. Asking for the family loads ip_vs where the kernel has it as a module. */
-class Ipvs {
+export class Ipvs {
   #family: number | undefined;
 
   constructor(readonly spaces: Spaces) {}

@@ -5,6 +5,7 @@ import { batch, refusals } from '../../codec/nft/batch.js';
 import { delChain, getChains, readChain } from '../../codec/nft/chain.js';
 import type { Change } from '../../codec/nft/change.js';
 import { delElements, getElements, newElements, readElements } from '../../codec/nft/element.js';
+import { getGeneration, readGeneration } from '../../codec/nft/generation.js';
 import {
   chainMessage,
   chainObject,
@@ -28,6 +29,8 @@ import type { Space, Spaces } from './spaces.js';
 export const NFT_TABLE = 'weft';
 const FAMILIES: readonly NftFamily[] = ['bridge', 'inet'];
 const TIMEOUT_MS = 20_000;
+/** Whole observations before a disturbed one is taken as it is; the sweep looks again. */
+const TRIES = 5;
 
 /** nf_tables objects in tables named weft; one transaction per pass and namespace. */
 export class NftPort implements KindPort<NftObject> {
@@ -38,6 +41,15 @@ export class NftPort implements KindPort<NftObject> {
     const space = this.spaces.open(ns);
     // Sandboxes have no tables of ours; a namespace of the network kind may have leftovers.
     if (!space || (want.length === 0 && !ns.startsWith('net-'))) return [];
+    for (let attempt = 1; ; attempt++) {
+      const before = await this.#generation(space);
+      const objects = await this.#whole(space);
+      // A transaction in between tears dumps (elements are left out, silently): look again, within reason.
+      if (attempt === TRIES || before === (await this.#generation(space))) return objects;
+    }
+  }
+
+  async #whole(space: Space): Promise<NftObject[]> {
     const out: NftObject[] = [];
     for (const family of FAMILIES) {
       const tables = (await this.#dump(space, (seq) => getTables(seq, family))).map(readTable);
@@ -45,6 +57,11 @@ export class NftPort implements KindPort<NftObject> {
       out.push({ what: 'table', family, table: NFT_TABLE }, ...(await this.#contents(space, family)));
     }
     return out;
+  }
+
+  async #generation(space: Space): Promise<number> {
+    const [message] = await this.#dump(space, getGeneration);
+    return message ? readGeneration(message).id : 0;
   }
 
   async apply(ns: Ns, ops: readonly Op<NftObject>[]): Promise<(WeftError | undefined)[]> {

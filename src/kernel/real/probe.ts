@@ -16,6 +16,8 @@ export interface Capabilities {
   nftBridge: boolean;
   /** nf_conntrack_bridge. */
   bridgeConntrack: boolean;
+  /** What `iptables-restore --version` says, undefined where it is not installed. */
+  iptables: string | undefined;
 }
 
 const PROBE = '.probe';
@@ -35,6 +37,7 @@ export async function probe(spaces: Spaces): Promise<Capabilities> {
       ipvs: (await ipvsFamily(space.socket(NETLINK_GENERIC))) !== undefined,
       nftBridge: await accepts(space, [accept]),
       bridgeConntrack: await accepts(space, [anyOf(ct.state, CT_ESTABLISHED), accept]),
+      iptables: await versionOf(space, 'iptables-restore'),
     };
   } finally {
     spaces.remove(PROBE);
@@ -53,4 +56,14 @@ async function accepts(space: Space, statements: readonly Statement[]): Promise<
   seq += 10;
   const answer = await space.socket(NETLINK_NETFILTER).transact(made.bytes, 5000);
   return refusals(answer, made).length === 0;
+}
+
+async function versionOf(space: Space, program: string): Promise<string | undefined> {
+  try {
+    const { code, stdout } = await space.native.exec(space.fd, [program, '--version'], null, undefined, 5000);
+    return code === 0 ? stdout.toString('utf8').trim() : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }

@@ -1,0 +1,91 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Proto, Tally, TrafficAnswer, TrafficRequest } from './traffic.js';
+
+const PROGRAM = fileURLToPath(new URL('traffic.js', import.meta.url));
+
+/** Milliseconds to wait for an answer where none is expected to be long in coming; guests are slow. */
+export const PATIENCE_MS = process.env.WEFT_GUEST === undefined ? 1500 : 5000;
+
+/** Servers and clients in one namespace. */
+export class Traffic {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<number, (answer: TrafficAnswer) => void>();
+  #next = 1;
+
+  /** @param netns path of the namespace */
+  constructor(
+    readonly name: string,
+    netns: string,
+  ) {
+    this.#child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...process.execArgv, PROGRAM], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream });
+    lines.on('line', (line) => {
+      const { id, ...answer } = JSON.parse(line) as TrafficAnswer & { id: number };
+      this.#waiting.get(id)?.(answer);
+      this.#waiting.delete(id);
+    });
+  }
+
+  send(request: TrafficRequest): Promise<TrafficAnswer> {
+    const id = this.#next++;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#child.stdin?.write(`${JSON.stringify({ id, ...request })}\n`);
+    });
+  }
+
+  async serve(port: number): Promise<void> {
+    await this.send({ do: 'serve', name: this.name, port });
+  }
+
+  /** Answers of `times` new flows: how often each came. */
+  async ask(proto: Proto, host: string, port: number, times: number, timeoutMs = PATIENCE_MS): Promise<Tally> {
+    return (await this.timed(proto, host, port, times, timeoutMs)).tally;
+  }
+
+  async timed(
+    proto: Proto,
+    host: string,
+    port: number,
+    times: number,
+    timeoutMs = PATIENCE_MS,
+  ): Promise<{ tally: Tally; ms: number }> {
+    const { tally = {}, ms = 0 } = await this.send({ do: 'ask', proto, host, port, times, timeoutMs });
+    return { tally, ms };
+  }
+
+  async open(flow: string, proto: Proto, host: string, port: number): Promise<void> {
+    await this.send({ do: 'open', flow, proto, host, port });
+  }
+
+  /** One exchange on a flow that stays: the answer, or the errno. */
+  async say(flow: string, bytes = 1, timeoutMs = PATIENCE_MS): Promise<string> {
+    return (await this.send({ do: 'say', flow, bytes, timeoutMs })).text ?? '';
+  }
+
+  /** Bytes that arrive of a download from a server of `serve`. */
+  async download(host: string, port: number, bytes: number, timeoutMs = 4 * PATIENCE_MS): Promise<number> {
+    return (await this.send({ do: 'download', host, port, bytes, timeoutMs })).bytes ?? 0;
+  }
+
+  async load(proto: Proto, host: string, port: number, gapMs: number): Promise<void> {
+    await this.send({ do: 'load', proto, host, port, gapMs });
+  }
+
+  /** Ends every load and tells how it went: `ok` and errnos. */
+  async relax(): Promise<Tally> {
+    return (await this.send({ do: 'relax' })).tally ?? {};
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await ended;
+  }
+}
