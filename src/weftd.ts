@@ -30,13 +30,13 @@ async function main(): Promise<void> {
   requirePrivilege();
   const log = logger(options);
   const agent = new Agent(options, log);
-  await agent.start();
   if (options.cleanup) {
-    const { removed } = await agent.down();
+    const { removed } = await agent.cleanup();
     await agent.stop();
     log.info(`removed ${removed} objects`);
     return;
   }
+  await agent.start();
   loadNative().sdNotify('READY=1');
   log.info({ socket: options.socket }, 'ready');
   const stop = (signal: string) => {

@@ -22,6 +22,7 @@ import { Store } from '../state/store.js';
 import { chooseBalancer, flowMemory, gatewayOf, gatewaySubnet } from './choices.js';
 import { Events } from './events.js';
 import { inspect, inspectable } from './inspect.js';
+import { Locations } from './locations.js';
 import type { Options } from './options.js';
 import { underlayMtu } from './underlay.js';
 
@@ -35,6 +36,7 @@ export class Agent implements AgentPort {
   readonly store: Store;
   readonly loop: Loop;
   readonly #desired = new Desired(KINDS);
+  readonly #locations = new Locations();
   readonly #spaces: Spaces;
   readonly #kernel: RealKernel;
   readonly #watch: Watch;
@@ -50,7 +52,7 @@ export class Agent implements AgentPort {
     readonly log: Logger,
   ) {
     this.#spaces = new Spaces(loadNative(), options.runDir);
-    this.#spaces.locate = (ns) => this.#locate(ns);
+    this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
@@ -65,6 +67,20 @@ export class Agent implements AgentPort {
 
   /** Comes up: state, first pass, socket. Traffic that flows is not touched where nothing changed. */
   async start(): Promise<void> {
+    await this.#load();
+    this.#watch.start();
+    // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
+    await this.#server.listen();
+    await this.loop.start();
+  }
+
+  /** Removes everything that weft owns on this node, without coming up first. */
+  async cleanup(): Promise<{ removed: number }> {
+    await this.#load();
+    return this.down();
+  }
+
+  async #load(): Promise<void> {
     await refuseLiving(this.options.socket);
     this.store.load();
     if (this.store.fresh && this.#spaces.pins().length > 0) {
@@ -86,10 +102,6 @@ export class Agent implements AgentPort {
       this.#report('drift', op.owner, `${op.verb} ${op.kind} ${op.key} in ${op.ns}: ${op.because}`),
     );
     this.loop.on('trouble', ({ owner, error }) => this.#report('trouble', owner, error.message, error.hint));
-    this.#watch.start();
-    // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
-    await this.#server.listen();
-    await this.loop.start();
   }
 
   /** Ends the agent; the data plane stays as it is. */
@@ -118,7 +130,7 @@ export class Agent implements AgentPort {
   }
 
   locationOf(sandbox: string): { path: string; files: string } {
-    const location = this.#locate(sandbox);
+    const location = this.#locations.of(sandbox);
     const handedOver = location && ('path' in location ? location.path : `/proc/${location.pid}/ns/net`);
     return { path: handedOver ?? this.#spaces.path(sandbox), files: join(this.options.runDir, 'sandboxes', sandbox) };
   }
@@ -193,6 +205,7 @@ export class Agent implements AgentPort {
   /** Kernel objects for what changed. */
   #recompute(changes: readonly string[] | 'all'): Dirt {
     const world = this.#world();
+    this.#locations.learn(world.wish);
     const dirt = new Dirt();
     const names = changes === 'all' ? new Set([...this.#desired.producers(), ...producers(world.wish)]) : changes;
     for (const name of names) dirt.merge(this.#desired.set(name, produce(world, name)));
@@ -262,17 +275,12 @@ export class Agent implements AgentPort {
     } finally {
       this.#spaces.passed();
     }
+    this.#locations.forget(this.store.wish, (ns) => this.#desired.hasReleased(ns));
   }
 
   #report(type: 'drift' | 'trouble', object: string, message: string, hint?: string): void {
     this.log.warn({ object, ...(hint !== undefined && { hint }) }, `${type}: ${message}`);
     this.events.add({ type, object, message, ...(hint !== undefined && { details: { hint } }) });
-  }
-
-  #locate(ns: Ns): { path: string } | { pid: number } | undefined {
-    const spec = this.store.get('sandboxes', ns)?.spec;
-    if (spec?.netns !== undefined) return { path: spec.netns };
-    return spec?.pid === undefined ? undefined : { pid: spec.pid };
   }
 
   /** Why an object that nothing wishes may not go yet. */

@@ -66,8 +66,9 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
 
 async function remove(agent: AgentPort, table: Table, request: Request): Promise<Reply> {
   const id = request.params.id as string;
-  agent.store.remove(table, id, { ifMatch: ifMatch(request) });
-  await waitIfAsked(agent, request, table, id);
+  const dryRun = flagParam(request, 'dryRun');
+  agent.store.remove(table, id, { ifMatch: ifMatch(request), dryRun });
+  if (!dryRun) await waitIfAsked(agent, request, table, id);
   return { body: { id, revision: agent.store.revision } };
 }
 

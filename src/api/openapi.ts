@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BODIES } from '../model/registry.js';
+import { publishSpec } from '../model/service.js';
 import type { Route } from './router.js';
 
 /** OpenAPI 3.1 of the socket's routes, with the schemas that check the bodies. */
@@ -10,12 +11,11 @@ export function openapi(routes: readonly Route[]): Record<string, unknown> {
     paths[path] ??= {};
     paths[path][route.method.toLowerCase()] = operation(route);
   }
-  const schemas = Object.fromEntries(
-    Object.values(BODIES).map((schema) => [
-      schema.meta()?.id as string,
-      z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }),
-    ]),
-  );
+  const registry = z.registry<{ id: string }>();
+  for (const schema of [...Object.values(BODIES), publishSpec])
+    registry.add(schema, { id: schema.meta()?.id as string });
+  const uri = (id: string) => `#/components/schemas/${id}`;
+  const { schemas } = z.toJSONSchema(registry, { io: 'input', unrepresentable: 'any', uri });
   return { openapi: '3.1.0', info: { title: 'weft', version: '1' }, paths, components: { schemas } };
 }
 

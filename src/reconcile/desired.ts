@@ -107,6 +107,12 @@ export class Desired {
     return [...(this.#released.get(scopeId(ns, kind)) ?? [])];
   }
 
+  /** Is anything in that namespace given up and not yet known to be gone? */
+  hasReleased(ns: Ns): boolean {
+    for (const [id, keys] of this.#released) if (id.startsWith(`${ns}|`) && keys.size > 0) return true;
+    return false;
+  }
+
   /** The object is gone from the kernel: nothing is left to delete explicitly. */
   settle(ns: Ns, kind: string, key: string): void {
     const id = scopeId(ns, kind);

@@ -124,10 +124,10 @@ export class Store extends EventEmitter<StoreEvents> {
     return { stored, created: before === undefined };
   }
 
-  remove(table: Table, id: string, options: { ifMatch?: number | undefined } = {}): void {
+  remove(table: Table, id: string, options: { ifMatch?: number | undefined; dryRun?: boolean } = {}): void {
     const before = checkRemoval(this.wish, table, id);
     matchRevision(before, table, id, options.ifMatch);
-    this.#commit([{ table, id }], {});
+    if (!options.dryRun) this.#commit([{ table, id }], {});
   }
 
   /**
