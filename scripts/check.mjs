@@ -22,6 +22,7 @@ const PARTS = [
   ['dead code', ['node_modules/knip/bin/knip.js', '--no-progress', '--treat-config-hints-as-errors', ...CONSTANTS]],
   ['import directions', ['scripts/imports.mjs']],
   ['documents', ['scripts/docs.mjs', '--check']],
+  ['vagrant', ['scripts/check-vagrant.sh']],
 ];
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
@@ -32,7 +33,8 @@ if (!fs.existsSync('node_modules/typescript')) {
 const total = { passed: 0, failed: 0, skipped: 0 };
 for (const [name, args] of PARTS) {
   const start = performance.now();
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 64 << 20 });
+  const program = args[0].endsWith('.sh') ? 'bash' : process.execPath;
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 64 << 20 });
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   total[status === 0 ? 'passed' : 'failed'] += 1;
   console.log(`${status === 0 ? 'ok' : 'not ok'} ${name} (${seconds} s)`);

@@ -1,14 +1,16 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { toWeftError } from './base/errors.js';
 import { agentCommands } from './commands/agent.js';
 import { clusterCommands } from './commands/cluster.js';
+import { dnsCommands } from './commands/dns.js';
 import { endpointCommands } from './commands/endpoint.js';
 import { kernelCommands } from './commands/kernel.js';
 import { networkCommands } from './commands/network.js';
 import { sandboxCommands } from './commands/sandbox.js';
 import { serviceCommands } from './commands/service.js';
+import { conventions, failed } from './commands/usage.js';
+import { verifyCommand } from './commands/verify.js';
 
 function version(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
@@ -29,6 +31,8 @@ function program(): Command {
     clusterCommands,
     serviceCommands,
     kernelCommands,
+    dnsCommands,
+    verifyCommand,
   ])
     add(weft);
   weft
@@ -37,20 +41,17 @@ function program(): Command {
     .action(() => {
       process.stdout.write(`weft ${version()}\n`);
     });
-  exitWith2(weft);
+  conventions(weft);
   return weft;
 }
 
-/** Usage errors exit with 2 in every command; help and version with 0. */
-function exitWith2(command: Command): void {
-  command.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
-  for (const sub of command.commands) exitWith2(sub);
-}
+// A reader that has enough (`| head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
 
-program()
-  .parseAsync(process.argv)
-  .catch((thrown) => {
-    const error = toWeftError(thrown);
-    process.stderr.write(`weft: ${error.code}: ${error.message}${error.hint ? ` (${error.hint})` : ''}\n`);
-    process.exitCode = 1;
-  });
+const weft = program();
+weft.parseAsync(process.argv).catch((thrown) => {
+  process.exitCode = failed(weft, thrown);
+});

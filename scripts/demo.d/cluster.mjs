@@ -31,6 +31,7 @@ export async function startAgent(node, lb) {
   const from = fs.fstatSync(log).size;
   const options = ['--node', node.name, '--advertise', node.address, '--lb', lb];
   const places = ['--run-dir', node.runDir, '--state-dir', node.stateDir];
+  console.log(`${node.name}$ weftd ${[...options, ...places].join(' ')} &`);
   const argv = inNetns(node.netns, [process.execPath, program('weftd'), ...options, ...places]);
   const began = Date.now();
   const agent = spawn(argv[0], argv.slice(1), { detached: true, stdio: ['ignore', log, log] });
@@ -48,6 +49,7 @@ export async function startAgent(node, lb) {
 /** Ends the agent of a node: SIGKILL to show that nothing depends on its last words, SIGTERM as an administrator does. */
 export async function endAgent(node, signal) {
   const agent = agents.get(node.name);
+  console.log(`${node.name}$ kill -${signal === 'SIGKILL' ? 9 : 15} ${agent.pid}`);
   agents.delete(node.name);
   const ended = once(agent, 'exit');
   agent.kill(signal);
@@ -56,7 +58,8 @@ export async function endAgent(node, signal) {
 
 /** `weft` against a node's agent, printed like a line at a prompt. */
 export async function weft(node, args, options) {
-  console.log(`${node.name}$ weft ${args.map(shellWord).join(' ')}`);
+  const given = options?.input === undefined ? '' : `echo ${shellWord(options.input)} | `;
+  console.log(`${node.name}$ ${given}weft ${shellLine(args)}`);
   return run(weftArgv(args), { ...options, env: { ...process.env, WEFT_SOCKET: node.socket } });
 }
 
@@ -64,6 +67,8 @@ export async function weft(node, args, options) {
 export const weftArgv = (args) => [process.execPath, program('weft'), ...args];
 export const weftEnvironment = (node) => ({ ...process.env, WEFT_SOCKET: node.socket });
 
+/** Words as a shell reads them. */
+export const shellLine = (words) => words.map(shellWord).join(' ');
 const shellWord = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 /** The namespace of a sandbox that an agent made. */

@@ -48,10 +48,7 @@ async function scene(title, act) {
 async function show() {
   await scene('three nodes, each in a subnet of its own behind a router, and a client outside', async () => {
     await wire();
-    for (const node of NODES) {
-      console.log(`${node.name}$ weftd --node ${node.name} --advertise ${node.address} --lb ${values.lb} &`);
-      await startAgent(node, values.lb);
-    }
+    for (const node of NODES) await startAgent(node, values.lb);
   });
   await scene('an overlay network, and the ingress network', networks);
   await scene('service web: two replicas on n1, one on n2, none on n3', service);

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { check } from './checks.mjs';
-import { ask, PATIENCE, sandboxNetns, spread, weft, weftArgv, weftEnvironment } from './cluster.mjs';
+import { ask, PATIENCE, sandboxNetns, shellLine, spread, weft, weftArgv, weftEnvironment } from './cluster.mjs';
 import { CLIENT, inNetns, NODES } from './lab.mjs';
 import { RunError, run } from './run.mjs';
 
@@ -66,7 +66,16 @@ export const inSandbox = (name, argv) => ({
 });
 
 /** 30 connections one after the other: Connection: close keeps curl from using one again. */
-const thirty = (host) => ['curl', '-s', '-m', '10', '-H', 'Connection: close', `http://${host}/?[1-30]`];
+const thirty = (host) => [
+  'curl',
+  '-s',
+  '-m',
+  '10',
+  '--fail-early',
+  '-H',
+  'Connection: close',
+  `http://${host}/?[1-30]`,
+];
 
 /** `10 r1, 10 r2, 10 r3 from ADDRESS`: who answered how often, and whom they saw. */
 export function tally(stdout) {
@@ -96,7 +105,7 @@ async function callFrom(name, host, what) {
 }
 
 async function callIn(place, netns, host, address, what) {
-  console.log(`${place}$ ${thirty(host).join(' ')}`);
+  console.log(`${place}$ ${shellLine(thirty(host))}`);
   const { stdout } = await run(inNetns(netns, thirty(host)), { mayFail: true });
   check(what, even(address), tally(stdout));
 }
@@ -122,15 +131,18 @@ export async function callPorts() {
 
 /** What another program says about the balancer, in its own words. */
 export async function secondOpinion() {
-  const { balancer } = await ask(n1, '/v1/status');
-  const netns = sandboxNetns(n1, 'net-app');
-  if (balancer !== 'ipvs') return;
-  console.log('\nn1, namespace net-app$ ipvsadm -Ln');
-  const { stdout } = await run(inNetns(netns, ['ipvsadm', '-Ln']));
-  console.log(stdout.trimEnd());
-  const servers = new Set([...stdout.matchAll(/-> (10\.20\.0\.\d+):0 +Route +1 /g)].map((match) => match[1]));
-  const wanted = ['10.20.0.11', '10.20.0.12', '10.20.0.13'];
-  check('ipvsadm sees the replicas as real servers, weight 1', wanted.join(' '), [...servers].sort().join(' '));
+  if ((await ask(n1, '/v1/status')).balancer !== 'ipvs') return;
+  const view = async (node, network) => {
+    console.log(`\n${node.name}, namespace net-${network}$ ipvsadm -Ln`);
+    const { stdout } = await run(inNetns(sandboxNetns(node, `net-${network}`), ['ipvsadm', '-Ln']));
+    console.log(stdout.trimEnd());
+    const servers = [...stdout.matchAll(/-> ([\d.]+):0 +Route +1 /g)].map((match) => match[1]);
+    return [...new Set(servers)].sort().join(' ');
+  };
+  const onApp = await view(n1, 'app');
+  const onIngress = await view(n3, 'ingress');
+  check('ipvsadm: real servers of the VIP on n1', '10.20.0.11 10.20.0.12 10.20.0.13', onApp);
+  check('ipvsadm: real servers of the port on n3', '10.0.0.11 10.0.0.12 10.0.0.13', onIngress);
 }
 
 /** Traffic for the second half waits this long for an answer, and this long between two requests (ms). */

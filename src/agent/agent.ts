@@ -1,15 +1,20 @@
-import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { AgentPort, InspectRow, Status } from '../api/agent.js';
+import type { AgentPort, Difference, Listing, Status } from '../api/agent.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
-import { toWeftError } from '../base/errors.js';
+import { toWeftError, WeftError } from '../base/errors.js';
+import { Fingerprints } from '../kernel/real/fingerprints.js';
+import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
+import { ipvsState } from '../kernel/real/ipvs-state.js';
 import { RealKernel } from '../kernel/real/kernel.js';
+import { listeners } from '../kernel/real/listeners.js';
 import { loadNative } from '../kernel/real/native.js';
 import { probe } from '../kernel/real/probe.js';
 import { Spaces } from '../kernel/real/spaces.js';
 import { Watch } from '../kernel/real/watch.js';
+import { type PortHolder, takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
+import type { PublishedPort } from '../model/service.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import { affected, type Change, produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
@@ -23,8 +28,10 @@ import { chooseBalancer, flowMemory, gatewayOf, gatewaySubnet } from './choices.
 import { Events } from './events.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
+import { Names } from './names.js';
 import type { Options } from './options.js';
 import { underlayMtu } from './underlay.js';
+import { Verifier } from './verify.js';
 
 /** Kinds whose objects come from other nodes' rows: not pruned while those rows may be unknown. */
 const FROM_PEERS = new Set(['neighbour', 'fdb', 'real-server', 'nft']);
@@ -36,10 +43,13 @@ export class Agent implements AgentPort {
   readonly store: Store;
   readonly loop: Loop;
   readonly #desired = new Desired(KINDS);
+  readonly #verifier: Verifier;
   readonly #locations = new Locations();
+  readonly names: Names;
   readonly #spaces: Spaces;
   readonly #kernel: RealKernel;
   readonly #watch: Watch;
+  readonly #fingerprints: Fingerprints;
   readonly #server: ApiServer;
   readonly #phases = new Map<string, Status>();
   #mtu = 1500;
@@ -58,8 +68,24 @@ export class Agent implements AgentPort {
       this.#spaces.identify(at),
     );
     this.#before = this.store.wish;
+    this.names = new Names({
+      runDir: options.runDir,
+      logLevel: options.logLevel,
+      spaces: this.#spaces,
+      wish: () => this.store.wish,
+      location: (ns) => this.#locations.of(ns),
+    });
     this.loop = new Loop(this.#kernel, this.#desired, (ns, kind, key) => this.#gate(ns, kind, key));
+    this.#verifier = new Verifier(this.loop);
     this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#attempt(() => this.#heard(dirt, lost)));
+    this.#fingerprints = new Fingerprints(
+      this.#spaces,
+      this.#kernel,
+      this.#desired,
+      (ns, kind, key) => this.#gate(ns, kind, key),
+      (dirt) => this.loop.wake(dirt, 'kernel'),
+      (error) => this.#report('trouble', '', toWeftError(error).message),
+    );
     this.#server = new ApiServer(options.socket, allRoutes(this), (error, request) =>
       this.log.error({ err: error, request }, 'request failed'),
     );
@@ -68,9 +94,14 @@ export class Agent implements AgentPort {
   /** Comes up: state, first pass, socket. Traffic that flows is not touched where nothing changed. */
   async start(): Promise<void> {
     await this.#load();
+    // Before the first pass, so that rules to a resolver that runs are found as wished.
+    await this.names.start(this.store.confidence.doubt === undefined);
+    this.#recomputeSandboxes(this.store.wish.sandboxes.keys());
+    this.names.resolver.on('listening', (sandboxes) => this.loop.wake(this.#recomputeSandboxes(sandboxes), 'wish'));
     this.#watch.start();
     // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
     await this.#server.listen();
+    await this.#fingerprints.start();
     await this.loop.start();
   }
 
@@ -96,6 +127,9 @@ export class Agent implements AgentPort {
     this.#recompute('all');
     this.store.on('change', (mutations) => this.#changed(mutations));
     this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
+    this.names.resolver.on('trouble', (sandbox, message) =>
+      this.#report('trouble', sandbox && `sandbox/${sandbox}`, message),
+    );
     this.store.on('trouble', (error) => this.#report('trouble', '', error.message, error.hint));
     this.loop.on('pass', (result, causes) => void this.#attempt(() => this.#passed(result, causes)));
     this.loop.on('drift', ({ op }) =>
@@ -106,7 +140,9 @@ export class Agent implements AgentPort {
 
   /** Ends the agent; the data plane stays as it is. */
   async stop(): Promise<void> {
+    this.names.resolver.stop();
     this.#watch.stop();
+    this.#fingerprints.stop();
     await this.#server.close();
     await this.loop.stop();
     this.store.close();
@@ -119,11 +155,13 @@ export class Agent implements AgentPort {
     const trouble = this.loop.trouble(name);
     const applied = this.loop.appliedRevision >= stored.revision;
     const draining = (stored.spec as { state?: string }).state === 'draining';
-    const phase = trouble ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
+    const nameless = stored.table === 'sandboxes' && applied ? this.names.trouble(stored.id) : undefined;
+    const phase = trouble || nameless ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
     const before = this.#phases.get(name);
     const since = before?.phase === phase ? before.since : new Date(trouble?.since ?? Date.now()).toISOString();
     const status: Status = { phase, revision: stored.revision, since };
-    if (trouble) status.reason = trouble.error.message;
+    const reason = trouble?.error.message ?? nameless;
+    if (reason !== undefined) status.reason = reason;
     if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
     this.#phases.set(name, status);
     return status;
@@ -132,14 +170,18 @@ export class Agent implements AgentPort {
   locationOf(sandbox: string): { path: string; files: string } {
     const location = this.#locations.of(sandbox);
     const handedOver = location && ('path' in location ? location.path : `/proc/${location.pid}/ns/net`);
-    return { path: handedOver ?? this.#spaces.path(sandbox), files: join(this.options.runDir, 'sandboxes', sandbox) };
+    return { path: handedOver ?? this.#spaces.seenAt(sandbox), files: this.names.filesOf(sandbox) };
   }
 
   summary(): Record<string, unknown> {
     const { node, advertise, dataPathPort } = this.options;
     const { doubt } = this.store.confidence;
-    const troubles = this.loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() }));
     const wish = this.store.wish;
+    const nameless = this.names.troubles(this.loop.appliedRevision);
+    const troubles = [
+      ...this.loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() })),
+      ...nameless.map(({ object, message }) => ({ object, ...new WeftError('WEFT_UNAVAILABLE', message).toBody() })),
+    ];
     const counts = Object.fromEntries(
       (['networks', 'sandboxes', 'endpoints', 'services', 'nodes', 'peers'] as const).map((table) => [
         table,
@@ -170,8 +212,23 @@ export class Agent implements AgentPort {
     return inspectable();
   }
 
-  inspect(what: string): Promise<InspectRow[]> {
-    return inspect(this.#kernel, this.#desired, what);
+  inspect(what: string, query: URLSearchParams): Promise<Listing> {
+    const spaces = this.#spaces;
+    const readers = {
+      ipvs: (ns: Ns) => ipvsState(spaces, ns),
+      flows: (...of: FlowQuery) => flowsOf(spaces, ...of),
+      listeners,
+    };
+    const { held } = this.loop;
+    return inspect({ kernel: this.#kernel, desired: this.#desired, held, world: this.#world(), readers, query }, what);
+  }
+
+  verify(): Promise<Difference[]> {
+    return this.#verifier.differences();
+  }
+
+  portHolders(ports: readonly PublishedPort[]): Promise<PortHolder[]> {
+    return listeners((socket) => ports.some((p) => takes(socket, p)));
   }
 
   async down(): Promise<{ removed: number }> {
@@ -181,6 +238,7 @@ export class Agent implements AgentPort {
       this.store.clear();
       await this.loop.settle();
       await this.loop.sweep();
+      await this.names.down();
       this.#spaces.unmountIfEmpty();
     } finally {
       this.#dismantling = false;
@@ -198,7 +256,7 @@ export class Agent implements AgentPort {
       balancer: this.#balancer,
       gateway: this.#gateway,
       number: (space, key, first) => this.store.number(space, key, first),
-      resolverPorts: () => undefined,
+      resolverPorts: (sandbox) => this.names.resolver.ports(sandbox),
     };
   }
 
@@ -213,8 +271,13 @@ export class Agent implements AgentPort {
     return dirt;
   }
 
+  #recomputeSandboxes(sandboxes: Iterable<string>): Dirt {
+    return this.#recompute([...sandboxes].map((id) => nameOf({ table: 'sandboxes', id })));
+  }
+
   #changed(mutations: readonly Change[]): void {
     const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
+    this.names.changed(mutations, this.#before, this.store.wish);
     this.#before = this.store.wish;
     for (const { table, id } of mutations) {
       const stored = this.store.get(table, id);
@@ -231,9 +294,10 @@ export class Agent implements AgentPort {
     }
     const link = [...dirt.scopes.values()].some((scope) => scope.ns === NODE_NS && scope.kind === 'link');
     if (link) await this.#attempt(() => this.#followUnderlay());
-    // Neighbours come and go in sandboxes; only where the wish has some does a lost one matter.
+    // Neighbours and rules come and go in sandboxes; only where the wish has some does a lost one matter.
     for (const [id, { ns, kind }] of dirt.scopes) {
-      if (kind === 'neighbour' && this.#desired.in(ns, kind).length === 0) dirt.scopes.delete(id);
+      if ((kind === 'neighbour' || kind === 'iptables') && this.#desired.in(ns, kind).length === 0)
+        dirt.scopes.delete(id);
     }
     if (dirt.scopes.size > 0) this.loop.wake(dirt, 'kernel');
   }
@@ -271,10 +335,12 @@ export class Agent implements AgentPort {
     }
     this.#spaces.begin();
     try {
+      this.#fingerprints.passed(result);
       for (const { ns, kind } of this.#desired.scopes()) if (kind === 'link') await this.#watch.listenTo(ns);
     } finally {
       this.#spaces.passed();
     }
+    this.names.passed(result.done);
     this.#locations.forget(this.store.wish, (ns) => this.#desired.hasReleased(ns));
   }
 
@@ -286,6 +352,7 @@ export class Agent implements AgentPort {
   /** Why an object that nothing wishes may not go yet. */
   #gate(ns: Ns, kind: string, key: string): string | undefined {
     if (this.#dismantling || this.#desired.isReleased(ns, kind, key)) return undefined;
+    if (this.names.holds(ns, kind, key)) return 'held until the resolver tells where it listens';
     const { doubt, peersKnown } = this.store.confidence;
     if (doubt !== undefined) return `held until the wish is stated anew (${doubt})`;
     if (!peersKnown && FROM_PEERS.has(kind)) return 'held until a snapshot of the peers has ended';

@@ -33,9 +33,7 @@ export function chooseBalancer(asked: Options['lb'], can: Capabilities): Balance
 /** How flows are remembered, in words for `weft status`. */
 export function flowMemory({ name, bridgeConntrack }: BalancerChoice): string {
   if (name === 'ipvs') return 'ip_vs connections';
-  return bridgeConntrack
-    ? 'bridge connection tracking'
-    : 'dynamic sets (no nf_conntrack_bridge: UDP fragments to a VIP are not balanced)';
+  return bridgeConntrack ? 'bridge connection tracking' : 'dynamic sets (the kernel has no nf_conntrack_bridge)';
 }
 
 export function gatewayOf(subnet: Cidr): { subnet: Cidr; address: Ip } {

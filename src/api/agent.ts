@@ -1,6 +1,9 @@
+import type { PortHolder } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
+import type { PublishedPort } from '../model/service.js';
 import type { Loop } from '../reconcile/loop.js';
 import type { Store } from '../state/store.js';
+import type { NamesPort } from './names.js';
 
 export type Phase = 'pending' | 'ready' | 'degraded' | 'draining' | 'released';
 
@@ -33,18 +36,46 @@ export interface InspectRow {
   [column: string]: unknown;
 }
 
+/** What `GET /v1/inspect/…` answers. */
+export interface Listing {
+  items: InspectRow[];
+  /** Rows left out because they are too many; missing where none is. */
+  more?: number;
+}
+
+/** A difference between the wish and the kernel, as `GET /v1/verify` tells it. */
+export interface Difference {
+  /** `clash`: a foreign object stands where one of ours should; `held`: ours, in no wish, and not to be removed yet. */
+  difference: 'missing' | 'differs' | 'surplus' | 'held' | 'clash';
+  namespace: string;
+  kind: string;
+  key: string;
+  /** Object of the wish; missing where nothing wishes it. */
+  object?: string;
+  why: string;
+  /** RFC 3339: when it was first seen, by the loop or by an earlier `verify`. */
+  since: string;
+  /** What the kernel said when the loop last tried to repair it. */
+  error?: string;
+}
+
 /** What the API serves: the agent, seen from its socket. */
 export interface AgentPort {
   readonly store: Store;
   readonly loop: Loop;
   readonly startedAt: number;
+  readonly names: NamesPort;
   statusOf(stored: Stored): Status;
   /** Where a sandbox's namespace and files are. */
   locationOf(sandbox: string): { path: string; files: string };
   /** The whole of `GET /v1/status`. */
   summary(): Record<string, unknown>;
-  inspect(what: string, query: URLSearchParams): Promise<InspectRow[]>;
+  inspect(what: string, query: URLSearchParams): Promise<Listing>;
   inspectable(): string[];
+  /** Compares everything with the kernel and changes nothing. */
+  verify(): Promise<Difference[]>;
+  /** Who on this node listens on these ports. */
+  portHolders(ports: readonly PublishedPort[]): Promise<PortHolder[]>;
   events: { since(revision: number): AgentEvent[]; listen(listener: (event: AgentEvent) => void): () => void };
   /** Removes everything that weft owns on this node. */
   down(): Promise<{ removed: number }>;

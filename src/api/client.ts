@@ -23,7 +23,12 @@ export class ApiClient {
   async *lines(path: string): AsyncGenerator<string> {
     const response = await this.#send('GET', path);
     if ((response.statusCode ?? 500) >= 400) throw await failure(response);
-    for await (const line of createInterface({ input: response })) yield line;
+    try {
+      for await (const line of createInterface({ input: response })) yield line;
+    } finally {
+      // A reader that has enough hangs up; else the agent would go on writing to nobody.
+      response.destroy();
+    }
   }
 
   async #json<T>(method: string, path: string, body?: string): Promise<T> {

@@ -1,9 +1,12 @@
 import { WeftError } from '../base/errors.js';
 import { BODIES, SINGULAR, type Stored, TABLES, type Table } from '../model/registry.js';
+import type { Service } from '../model/service.js';
 import { missing } from '../state/check.js';
+import type { Mutation } from '../state/wish.js';
 import type { AgentPort } from './agent.js';
 import { flagParam, ifMatch, jsonBody, numberParam, type Reply, type Request } from './http.js';
 import type { Route } from './router.js';
+import { refuseTaken } from './taken.js';
 
 /** An object as the API shows it. */
 export function shown(agent: AgentPort, stored: Stored): Record<string, unknown> {
@@ -58,6 +61,10 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
   const id = request.params.id as string;
   const body = await jsonBody(request);
   const options = { ifMatch: ifMatch(request), dryRun: flagParam(request, 'dryRun') };
+  if (table === 'services') {
+    const { stored } = agent.store.put('services', id, body, { ...options, dryRun: true });
+    await refuseTaken(agent, [{ before: agent.store.get('services', id)?.spec, after: stored.spec }]);
+  }
   const { stored, created } = agent.store.put(table, id, body, options);
   if (!options.dryRun) await waitIfAsked(agent, request, table, id);
   const reply = shown(agent, stored as Stored);
@@ -121,6 +128,8 @@ export function wishRoutes(agent: AgentPort): Route[] {
         const bodies = wishBodies(await jsonBody(request));
         const prune = request.query.get('prune') !== 'false';
         const dryRun = flagParam(request, 'dryRun');
+        if (bodies.services)
+          await refuseTaken(agent, services(agent, agent.store.replace(bodies, { prune, dryRun: true })));
         const mutations = agent.store.replace(bodies, { prune, dryRun });
         if (!dryRun) await waitIfAsked(agent, request);
         const changes = mutations.map((m) => ({
@@ -137,6 +146,14 @@ export function wishRoutes(agent: AgentPort): Route[] {
       run: () => ({ body: exported(agent) }),
     },
   ];
+}
+
+/** Services among changes that are not made yet, as they are and as they would be. */
+function services(agent: AgentPort, mutations: readonly Mutation[]): { before: Service | undefined; after: Service }[] {
+  return mutations.flatMap(({ table, id, stored }) => {
+    if (table !== 'services' || !stored) return [];
+    return [{ before: agent.store.get('services', id)?.spec, after: stored.spec as Service }];
+  });
 }
 
 function wishBodies(body: unknown): Partial<Record<Table, Record<string, unknown>>> {

@@ -4,6 +4,7 @@ import type { Op } from '../reconcile/plan.js';
 import type { AgentPort } from './agent.js';
 import { gossipRoutes } from './gossip.js';
 import { numberParam, type Request } from './http.js';
+import { nameRoutes } from './names.js';
 import { objectRoutes, waitIfAsked, wishRoutes } from './objects.js';
 import { openapi } from './openapi.js';
 import type { Route } from './router.js';
@@ -39,6 +40,18 @@ export function allRoutes(agent: AgentPort): Route[] {
       },
     },
     {
+      method: 'GET',
+      path: '/v1/verify',
+      summary: 'each difference between the wish and the kernel, since when and why',
+      run: async () => ({ body: { items: await agent.verify() } }),
+    },
+    {
+      method: 'GET',
+      path: '/v1/ports',
+      summary: 'published ports, where they lead, and who else listens there on the node',
+      run: async (request) => ({ body: await agent.inspect('ports', request.query) }),
+    },
+    {
       method: 'POST',
       path: '/v1/reconcile',
       summary: 'compares everything with the kernel now and repairs it',
@@ -49,10 +62,15 @@ export function allRoutes(agent: AgentPort): Route[] {
         return { body: { operations: agent.loop.counters.operations - before } };
       },
     },
+    ...nameRoutes(agent),
     {
       method: 'GET',
       path: '/v1/inspect/:what',
-      summary: 'rows read from the kernel, each compared with the wish',
+      summary: 'rows read from the kernel, each compared with the wish; `more` rows were left out',
+      query: {
+        namespace: 'only this one: `net-NETWORK`, `ingress`, a sandbox, or `@node`',
+        limit: 'rows of `conntrack`, 1000 when not given',
+      },
       run: async (request) => {
         const what = request.params.what as string;
         if (!agent.inspectable().includes(what)) {
@@ -62,7 +80,7 @@ export function allRoutes(agent: AgentPort): Route[] {
             `views are ${agent.inspectable().join(', ')}`,
           );
         }
-        return { body: { items: await agent.inspect(what, request.query) } };
+        return { body: await agent.inspect(what, request.query) };
       },
     },
     {

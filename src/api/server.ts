@@ -2,6 +2,7 @@ import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from 'node:
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { WeftError } from '../base/errors.js';
+import { ApiClient } from './client.js';
 import { type Request, send, sendError } from './http.js';
 import { type Route, route } from './router.js';
 
@@ -88,11 +89,19 @@ export async function refuseLiving(path: string): Promise<void> {
   if (alive) {
     throw new WeftError(
       'WEFT_CONFLICT',
-      `another agent answers on ${path}`,
+      `another agent answers on ${path}${await whoAnswers(path)}`,
       'stop it, or give this one its own --run-dir and --state-dir',
     );
   }
   unlinkSync(path);
+}
+
+/** Node and pid of the agent that answers there; '' where it does not say in time. */
+async function whoAnswers(path: string): Promise<string> {
+  const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 1000).unref());
+  const status = new ApiClient(path).get<{ node?: unknown; pid?: unknown }>('/v1/status').catch(() => undefined);
+  const found = await Promise.race([status, late]);
+  return found?.node === undefined ? '' : `: node "${String(found.node)}", pid ${String(found.pid)}`;
 }
 
 function groupId(name: string): number | undefined {

@@ -2,8 +2,7 @@ import type { Family, Ip } from '../base/ip.js';
 import { valueHex } from '../codec/nft/types.js';
 import type { RealServer } from '../objects/ipvs.js';
 import type { NftElement, NftObject } from '../objects/nft.js';
-import { IPPROTO } from './backends.js';
-import type { Frontend } from './backends.js';
+import { type Frontend, IPPROTO } from './backends.js';
 import { frontendKey } from './frontend.js';
 
 /** How many backends a balancer in the kernel has for a frontend. */
@@ -14,35 +13,66 @@ export interface BackendCount {
   draining: number;
 }
 
-/** What the balancers of a namespace have in the kernel. */
-export interface ObservedBalancing {
-  nft: readonly NftObject[];
-  servers: readonly RealServer[];
-}
+/** What a balancer has in the kernel of one namespace. Indexed: thousands of frontends are asked for one by one. */
+export class ObservedBalancing {
+  readonly #sets = new Map<string, NftElement[]>();
+  readonly #counts = new Map<string, ReadonlyMap<string, number>>();
+  /** Frontend → mark, of balancer `ipvs`. */
+  readonly #marks = new Map<string, string | undefined>();
+  readonly #servers = new Map<string, RealServer[]>();
 
-/** As the maps of balancer `nft` have it: `live` and `drain` name each backend of a frontend once. */
-export function nftBackends({ nft }: ObservedBalancing, of: Family, frontend: Frontend): BackendCount {
-  const key = frontendKey(of, frontend);
-  const count = (set: string) => elements(nft, `${set}${of}`).filter((e) => e.key.startsWith(key)).length;
-  return { active: count('live'), draining: count('drain') };
-}
-
-/** As the virtual servers have it whose marks the bridge's map gives to the frontend's frames. */
-export function ipvsBackends({ nft, servers }: ObservedBalancing, of: Family, frontend: Frontend): BackendCount {
-  const keys = new Set(
-    frontend.port
-      ? [frontendKey(of, frontend)]
-      : Object.values(IPPROTO).map((proto) => frontendKey(of, frontend, [['inet_proto', proto]])),
-  );
-  const marks = new Set(elements(nft, `mark${of}`).flatMap((e) => (keys.has(e.key) ? [e.value] : [])));
-  const weights = new Map<Ip, number>();
-  for (const { family, fwmark, ip, weight } of servers) {
-    if (family !== of || !marks.has(valueHex('mark', fwmark))) continue;
-    weights.set(ip, Math.max(weight, weights.get(ip) ?? 0));
+  constructor(nft: readonly NftObject[], servers: readonly RealServer[]) {
+    for (const o of nft) if (o.what === 'element') push(this.#sets, o.set, o);
+    for (const of of [4, 6]) {
+      for (const { key, value } of this.#sets.get(`mark${of}`) ?? []) this.#marks.set(`${of} ${key}`, value);
+    }
+    for (const server of servers) push(this.#servers, `${server.family} ${valueHex('mark', server.fwmark)}`, server);
   }
-  const active = [...weights.values()].filter((weight) => weight > 0).length;
-  return { active, draining: weights.size - active };
+
+  backends(balancer: 'ipvs' | 'nft', of: Family, frontend: Frontend): BackendCount {
+    return balancer === 'nft' ? this.#nft(of, frontend) : this.#ipvs(of, frontend);
+  }
+
+  /** The maps `live` and `drain` name each backend of a frontend once. */
+  #nft(of: Family, frontend: Frontend): BackendCount {
+    const key = frontendKey(of, frontend);
+    return { active: this.#beginning(`live${of}`, key), draining: this.#beginning(`drain${of}`, key) };
+  }
+
+  /** Real servers of the virtual servers whose marks the bridge's map gives to the frontend's frames. */
+  #ipvs(of: Family, frontend: Frontend): BackendCount {
+    const keys = frontend.port
+      ? [frontendKey(of, frontend)]
+      : Object.values(IPPROTO).map((proto) => frontendKey(of, frontend, [['inet_proto', proto]]));
+    const weights = new Map<Ip, number>();
+    for (const key of keys) {
+      for (const { ip, weight } of this.#servers.get(`${of} ${this.#marks.get(`${of} ${key}`)}`) ?? []) {
+        weights.set(ip, Math.max(weight, weights.get(ip) ?? 0));
+      }
+    }
+    const active = [...weights.values()].filter((weight) => weight > 0).length;
+    return { active, draining: weights.size - active };
+  }
+
+  /** Elements of a map whose keys begin so. */
+  #beginning(set: string, key: string): number {
+    const id = `${set} ${key.length}`;
+    let counts = this.#counts.get(id);
+    if (!counts) {
+      const fresh = new Map<string, number>();
+      for (const element of this.#sets.get(set) ?? []) {
+        const prefix = element.key.slice(0, key.length);
+        fresh.set(prefix, (fresh.get(prefix) ?? 0) + 1);
+      }
+      this.#counts.set(id, fresh);
+      counts = fresh;
+    }
+    return counts.get(key) ?? 0;
+  }
 }
 
-const elements = (nft: readonly NftObject[], set: string): NftElement[] =>
-  nft.filter((o): o is NftElement => o.what === 'element' && o.set === set);
+function push<T>(lists: Map<string, T[]>, name: string, item: T): void {
+  const list = lists.get(name);
+  if (list) list.push(item);
+  else lists.set(name, [item]);
+}

@@ -16,8 +16,18 @@ export const column = (heading: string, key = heading.toLowerCase(), wide = fals
   wide,
 });
 
-/** Prints rows in the format asked for. JSON is the rows as they came: a stable schema. */
-export function printRows(rows: readonly Row[], columns: readonly Column[], format: Format, name = 'id'): void {
+/**
+ * Prints rows in the format asked for. JSON is the rows as they came: a stable schema.
+ * @param name key of what `-o name` prints
+ * @param detail lines that `-o wide` adds under a row
+ */
+export function printRows(
+  rows: readonly Row[],
+  columns: readonly Column[],
+  format: Format,
+  name = 'id',
+  detail: (row: Row) => string[] = () => [],
+): void {
   if (format === 'json') {
     process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`);
     return;
@@ -35,6 +45,8 @@ export function printRows(rows: readonly Row[], columns: readonly Column[], form
       .join('  ')
       .trimEnd();
     process.stdout.write(`${n === 0 && process.stdout.isTTY ? styleText('bold', text) : text}\n`);
+    if (format !== 'wide' || n === 0) continue;
+    for (const below of detail(rows[n - 1] as Row)) process.stdout.write(`    ${below}\n`);
   }
 }
 

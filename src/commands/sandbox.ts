@@ -28,7 +28,8 @@ export function sandboxCommands(program: Command): void {
     .passThroughOptions()
     .action(async (name: string, argv: string[], _options, self: Command) => {
       const shown = await session(self).client.get<Row>(at('sandboxes', name));
-      process.exitCode = execIn(shown, argv);
+      // commander stops reading at NAME and hands the `--` behind it over as it is
+      process.exitCode = execIn(shown, argv[0] === '--' ? argv.slice(1) : argv);
     });
 }
 

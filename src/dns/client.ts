@@ -53,8 +53,8 @@ export class ResolverClient extends EventEmitter<{ disconnect: [] }> {
    * @throws WEFT_UNAVAILABLE where it cannot be started or does not listen in time
    */
   async connect(): Promise<{ started: boolean }> {
+    if (await this.attach()) return { started: false };
     const path = join(this.options.runDir, SOCKET_NAME);
-    if (this.#greeted || (await this.#reach(path))) return { started: false };
     const exited = this.#spawn();
     const deadline = performance.now() + START_TIMEOUT_MS;
     for (;;) {
@@ -65,6 +65,11 @@ export class ResolverClient extends EventEmitter<{ disconnect: [] }> {
         throw unavailable(failure ?? 'it did not listen in time', this.options);
       await sleep(10);
     }
+  }
+
+  /** Connect to the run directory's resolver where one listens; never starts one. @returns whether one does */
+  async attach(): Promise<boolean> {
+    return this.#greeted || (await this.#reach(join(this.options.runDir, SOCKET_NAME)));
   }
 
   /** @throws WEFT_INVALID_* where the view is refused, WEFT_UNAVAILABLE, WEFT_TIMEOUT */

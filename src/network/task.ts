@@ -13,6 +13,8 @@ const TABLE = 18600;
 const FAMILY = 4;
 /** Where the resolver of a sandbox answers; its sockets are at random ports, so that port 53 is free for others. */
 const RESOLVER = '127.0.0.11';
+/** Names of the chains that lead there and back begin so. */
+export const RESOLVER_CHAIN = 'WEFT-TASK-DNS';
 
 interface Membership {
   endpoint: Stored<'endpoints'>;
@@ -141,7 +143,7 @@ function resolver(world: World, chains: Chains, sandbox: string): void {
   chains.add(
     'nat',
     'OUTPUT',
-    'WEFT-TASK-DNS',
+    RESOLVER_CHAIN,
     both.map(
       ([proto, port]) =>
         `-d ${RESOLVER}/32 -p ${proto} -m ${proto} --dport 53 -j DNAT --to-destination ${RESOLVER}:${port}`,
@@ -150,7 +152,7 @@ function resolver(world: World, chains: Chains, sandbox: string): void {
   chains.add(
     'nat',
     'POSTROUTING',
-    'WEFT-TASK-DNS-BACK',
+    `${RESOLVER_CHAIN}-BACK`,
     both.map(([proto, port]) => `-s ${RESOLVER}/32 -p ${proto} -m ${proto} --sport ${port} -j SNAT --to-source :53`),
   );
 }

@@ -20,6 +20,10 @@ export interface Trouble {
   owner: string;
   error: WeftError;
   since: number;
+  /** Where it stands in the kernel; missing where a whole look failed. */
+  ns?: string;
+  kind?: string;
+  key?: string;
 }
 
 interface LoopEvents {

@@ -1,8 +1,9 @@
-import type { InspectRow } from '../../api/agent.js';
+import type { InspectRow, Listing } from '../../api/agent.js';
 import { WeftError } from '../../base/errors.js';
-import type { Flow, FlowFilter } from '../../codec/conntrack.js';
+import type { Flow } from '../../codec/conntrack.js';
 import type { ListeningSocket } from '../../codec/proc-net.js';
 import type { Kernel } from '../../kernel/port.js';
+import type { FlowQuery } from '../../kernel/real/flows.js';
 import type { VirtualServerView } from '../../kernel/real/ipvs-state.js';
 import type { Listener } from '../../kernel/real/listeners.js';
 import type { World } from '../../network/world.js';
@@ -15,12 +16,7 @@ import type { Held, Wanted } from '../../reconcile/plan.js';
 /** What listings show and no kernel kind observes: it changes by itself and nobody wishes it. */
 export interface Readers {
   ipvs(ns: Ns): Promise<VirtualServerView[]>;
-  flows(
-    ns: Ns,
-    filter: FlowFilter,
-    wanted: (flow: Flow) => boolean,
-    limit: number,
-  ): Promise<{ flows: Flow[]; more: number }>;
+  flows(...query: FlowQuery): Promise<{ flows: Flow[]; more: number }>;
   listeners(wanted: (socket: ListeningSocket) => boolean): Promise<Listener[]>;
 }
 
@@ -36,7 +32,7 @@ export interface Look {
 }
 
 /** A listing: rows as the kernel has them now, each compared with the wish. */
-export type View = (look: Look) => Promise<InspectRow[]>;
+export type View = (look: Look) => Promise<InspectRow[] | Listing>;
 
 export type Drift = InspectRow['drift'];
 

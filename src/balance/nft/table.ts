@@ -29,6 +29,8 @@ import {
 import { type TableWriter, words } from '../../network/bridge-table.js';
 import type { Arena } from '../balancer.js';
 import { frontendTerms, frontendTypes } from '../frontend.js';
+import { errorChains, toErrors } from './errors.js';
+import { fragmentChain, noteFirst, toFragments } from './fragments.js';
 
 /** Priorities of bridge prerouting (design.md section 3). */
 const TRACK = -300;
@@ -68,9 +70,10 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
   const known = tracked ? accept : goto(`touch${of}`);
   if (tracked) trackedChains(w, arena, of, toward('live'));
   else flowChains(w, of, toward('live'));
+  if (of === 4) errorChains(w, arena, mark, tracked);
   w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
   w.chain(`in${of}`, [
-    ...(tracked ? [] : [[set(meta.mark, map(flowKey(of), `flows${of}`))]]),
+    ...(tracked ? [] : [...(of === 4 ? [toFragments] : []), [set(meta.mark, map(flowKey(of), `flows${of}`))]]),
     [toward('live'), known],
     [isSyn, goto(`new${of}`)],
     [toward('drain'), known],
@@ -96,10 +99,8 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
     { hook: 'prerouting', priority: BALANCE },
   );
   for (const of of arena.families) {
-    w.chain(
-      `l4-${of}`,
-      [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]),
-    );
+    const transports = [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]);
+    w.chain(`l4-${of}`, of === 4 ? [...transports, toErrors] : transports);
   }
   if (!tracked) {
     // The mark did its work; left on the packet it would steer the route of the outer one.
@@ -153,7 +154,10 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
   });
   const remember = (op: 'update' | 'delete', timeout?: number): Statement =>
     learn(op, flowKey(of), `flows${of}`, { data: meta.mark as never, ...(timeout !== undefined && { timeout }) });
+  if (of === 4) fragmentChain(w);
+  const note = of === 4 ? [noteFirst] : [];
   w.chain(`touch${of}`, [
+    ...note,
     [isSyn, accept],
     [anyOf(tcp.flags, TCP_FIN | TCP_RST), remember('update', CLOSING_TIMEOUT), accept],
     [ofTcp, remember('update', TCP_TIMEOUT), accept],
@@ -164,6 +168,7 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
     [remember('delete')],
     [ofTcp, remember('update', SYN_TIMEOUT)],
     [isNot(meta.l4proto, IPPROTO_TCP), remember('update', UDP_TIMEOUT)],
-    [toBackend, accept],
+    [toBackend],
+    ...note,
   ]);
 }

@@ -12,6 +12,9 @@ const BREATH = 5000;
 /** errno values of a namespace or kernel without connection tracking. */
 const NOT_THERE = new Set(['ENOENT', 'EOPNOTSUPP', 'EINVAL', 'EPROTONOSUPPORT']);
 
+/** Where to look, what the kernel may leave out, what to keep, and how many at most. */
+export type FlowQuery = [ns: Ns, filter: FlowFilter, wanted: (flow: Flow) => boolean, limit: number];
+
 /**
  * Flows of a namespace that `wanted` picks, at most `limit` of them.
  * @returns them, and how many more there are
@@ -19,10 +22,7 @@ const NOT_THERE = new Set(['ENOENT', 'EOPNOTSUPP', 'EINVAL', 'EPROTONOSUPPORT'])
  */
 export async function flowsOf(
   spaces: Spaces,
-  ns: Ns,
-  filter: FlowFilter,
-  wanted: (flow: Flow) => boolean,
-  limit: number,
+  ...[ns, filter, wanted, limit]: FlowQuery
 ): Promise<{ flows: Flow[]; more: number }> {
   const out = { flows: [] as Flow[], more: 0 };
   const space = spaces.open(ns);

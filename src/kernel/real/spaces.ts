@@ -132,6 +132,11 @@ export class Spaces {
     return join(this.dir, ns);
   }
 
+  /** The pin as every process sees it, also one whose mount namespace lacks it (under `ip netns exec`, a unit's own). */
+  seenAt(ns: Ns): string {
+    return join(this.#view, ns);
+  }
+
   /** undefined while it does not exist. */
   open(ns: Ns): Space | undefined {
     const known = this.#open.get(ns);

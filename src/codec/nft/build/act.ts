@@ -53,4 +53,3 @@ export function limit(rate: number, burst: number): Statement {
   const exprs: Expr[] = [{ expr: 'limit', rate, unit: 1, burst, type: 'packets', inverted: false }];
   return { needs: [], exprs };
 }
-

@@ -33,7 +33,7 @@ function masked(term: Term, mask: Hex, op: 'eq' | 'neq', value: Hex): Statement 
 }
 
 /** Any of these bits is set: `ct state established,related`. */
-export function anyOf(term: Term<DataType>, bits: number): Statement {
+export function anyOf(term: Term, bits: number): Statement {
   return masked(term, valueHex(term.type, bits), 'neq', valueHex(term.type, 0));
 }
 
@@ -57,4 +57,3 @@ function prefixMask(first: Ip, length: number): Hex {
   const bytes = ipBytes(first).map((_, i) => 0xff << (8 - Math.min(8, Math.max(0, length - 8 * i))));
   return bytesHex(bytes);
 }
-

@@ -86,4 +86,3 @@ export function learn(
     exprs: [...loaded, ...exprs, reg === undefined ? dynset : { ...dynset, sregData: reg }],
   };
 }
-

@@ -40,4 +40,3 @@ export function concat(terms: readonly Term[]): { needs: Need[]; exprs: Expr[]; 
     throw new WeftError('WEFT_INVALID_ARGUMENT', 'a key of nf_tables has at most 64 bytes');
   return { needs, exprs, bytes };
 }
-

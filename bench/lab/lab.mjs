@@ -1,0 +1,89 @@
+// What the benches measure in, made when first asked for.
+import { spawnSync } from 'node:child_process';
+import { HOST } from './addresses.mjs';
+import { plugSnat } from './snat.mjs';
+import { plugTwin } from './twin.mjs';
+import { plugHost, plugSwitch } from './underlay.mjs';
+import { plugWeft } from './weft.mjs';
+
+/** A peer that cannot be had on this machine; its figures are reported as missing. */
+export class MissingPeer extends Error {}
+
+const SHELL_TOOLS = ['ip', 'bridge', 'nft', 'iptables-restore'];
+
+function need(tools) {
+  const absent = tools.filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0);
+  if (absent.length > 0) throw new MissingPeer(`not installed: ${absent.join(', ')}`);
+}
+
+/** Systems on one switch. Each has the namespaces of a client and a backend, and the address of the client's node. */
+export class Lab {
+  #made = new Map();
+
+  /** @param {{ directory: string, cpus: number[], traffic: import('../traffic.mjs').Traffic }} setting */
+  constructor({ directory, cpus, traffic }) {
+    this.directory = directory;
+    this.cpus = cpus;
+    this.traffic = traffic;
+    plugSwitch();
+  }
+
+  #once(name, make) {
+    if (!this.#made.has(name)) this.#made.set(name, make());
+    return this.#made.get(name);
+  }
+
+  weft() {
+    return this.#once('weft', async () => {
+      const made = await plugWeft(this.directory, this.cpus);
+      await this.traffic.serve(made.backend);
+      await this.traffic.serve(made.plain);
+      return made;
+    });
+  }
+
+  /** weft's data path, made by shell tools. */
+  twin() {
+    return this.#peer('twin', plugTwin);
+  }
+
+  /** A mesh that rewrites the source. */
+  snat() {
+    return this.#peer('snat', plugSnat);
+  }
+
+  #peer(name, plug) {
+    return this.#once(name, async () => {
+      need(SHELL_TOOLS);
+      const made = plug();
+      await this.traffic.serve(made.backend);
+      return made;
+    });
+  }
+
+  /** Two hosts on the switch and nothing else. */
+  bare() {
+    return this.#once('bare', async () => {
+      const [client, server] = HOST.bare.map((number, i) => ({
+        ns: `bare${i + 1}`,
+        address: plugHost(`bare${i + 1}`, number),
+      }));
+      await this.traffic.serve(server.ns);
+      return { client: client.ns, address: server.address };
+    });
+  }
+
+  /** A host that is no node. */
+  outside() {
+    return this.#once('outside', async () => {
+      plugHost('outside', HOST.outside);
+      return 'outside';
+    });
+  }
+
+  async stop() {
+    this.traffic.stop();
+    const weft = await this.#made.get('weft')?.catch(() => undefined);
+    await weft?.stop();
+  }
+}

@@ -1,0 +1,86 @@
+// `table bridge weft` as text for nft: the balancer of src/balance/nft and the return map of src/network/overlay.
+// One difference: nft 1.0.6 stops on an assertion when a rule updates a map with a concatenated key, so flows are
+// remembered in a set per backend, and the mark is a constant of the rule that looks there. The look-ups are as many.
+
+const FLOW = 'ip saddr . th sport . meta l4proto . ip daddr . th dport';
+const SYN = 'tcp flags & (syn | ack) == syn';
+
+/** A backend's number in marks: its address. @param {string} address */
+const mark = (address) =>
+  `0x${address
+    .split('.')
+    .map((byte) => Number(byte).toString(16).padStart(2, '0'))
+    .join('')}`;
+
+/**
+ * The table of one network's namespace with one service of one backend.
+ * @param {{ bridge: string, key: string, frontend: string, backend: import('./by-hand.mjs').Peer }} of `key` is what
+ *   names a frontend in a packet, `frontend` its value
+ * @param {readonly string[]} [more] further chains and maps
+ */
+export function balancerTable({ bridge, key, frontend, backend }, more = []) {
+  const id = mark(backend.address);
+  const toward = (map) => `ether daddr set ${key} . meta mark map @${map}`;
+  const remember = (timeout) => `update @flows4 { ${FLOW} timeout ${timeout} }`;
+  const chain = (name, ...rules) => [`chain ${name} {`, ...rules.map((rule) => `  ${rule}`), '}'];
+  return [
+    'table bridge weft {',
+    `map svc4 { typeof ${key} : verdict; elements = { ${frontend} : goto svc-web }; }`,
+    `map slot4 { typeof ${key} . numgen inc mod 2 : meta mark; elements = { ${frontend} . 0 : ${id} }; }`,
+    `map live4 { typeof ${key} . meta mark : ether saddr; elements = { ${frontend} . ${id} : ${backend.mac} }; }`,
+    `map drain4 { typeof ${key} . meta mark : ether saddr; }`,
+    `set flows4 { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`,
+    ...chain(
+      'touch4',
+      `${SYN} accept`,
+      `tcp flags & (fin | rst) != 0 ${remember('30s')} accept`,
+      `meta l4proto tcp ${remember('130m')} accept`,
+      remember('5m'),
+    ),
+    ...chain(
+      'learn4',
+      `delete @flows4 { ${FLOW} }`,
+      `meta l4proto tcp ${remember('60s')}`,
+      `meta l4proto != tcp ${remember('5m')}`,
+      `${toward('live4')} accept`,
+    ),
+    ...chain('svc-web', `meta mark set ${key} . numgen inc mod 1 map @slot4 goto learn4`),
+    ...chain('new4', `${key} vmap @svc4`),
+    ...chain(
+      'in4',
+      `${FLOW} @flows4 meta mark set ${id}`,
+      `${toward('live4')} goto touch4`,
+      `${SYN} goto new4`,
+      `${toward('drain4')} goto touch4`,
+      'meta l4proto tcp accept',
+      'goto new4',
+    ),
+    ...chain('l4-4', 'meta l4proto tcp goto in4', 'meta l4proto udp goto in4', 'meta l4proto sctp goto in4'),
+    ...chain(
+      'balance',
+      'type filter hook prerouting priority -150; policy accept;',
+      `ether daddr != ${bridge} accept`,
+      'meta protocol ip goto l4-4',
+    ),
+    ...chain('unmark', 'type filter hook prerouting priority -149; policy accept;', 'meta mark != 0 meta mark set 0'),
+    ...more,
+    '}',
+    '',
+  ].join('\n');
+}
+
+/**
+ * The map that sends replies home, for `balancerTable`.
+ * @param {string} bridge @param {readonly { address: string, mac: string }[]} legs of all nodes
+ */
+export function returnMap(bridge, legs) {
+  return [
+    `map nodes4 { typeof ip saddr : ether saddr; elements = { ${legs.map((l) => `${l.address} : ${l.mac}`).join(', ')} }; }`,
+    'chain returns {',
+    '  type filter hook prerouting priority -310; policy accept;',
+    '  iifname "vxlan0" accept',
+    `  ether daddr ${bridge} ether daddr set ip saddr map @nodes4 accept`,
+    '  ether daddr set ip saddr map @nodes4 drop',
+    '}',
+  ];
+}

@@ -1,0 +1,88 @@
+// The benches by name: what each measures, and which ratios it reports. Sides of one bench share their rounds.
+import { APP, NUMBER, PUBLISHED, VIP } from './lab/addresses.mjs';
+import { MissingPeer } from './lab/lab.mjs';
+
+/**
+ * @typedef {{ sides: (lab: import('./lab/lab.mjs').Lab) => Promise<Record<string, import('./rounds.mjs').Side>>,
+ *   figures: readonly import('./rounds.mjs').Figure[] }} Scene
+ */
+
+const time = (measure) => ({ scale: 'us', measure });
+const rate = (measure) => ({ scale: 'Gb/s', measure });
+
+const overlay = {
+  async sides(lab) {
+    const [weft, bare, { traffic }] = [await lab.weft(), await lab.bare(), lab];
+    const plain = `${APP.prefix}.${NUMBER.plain}`;
+    return {
+      'weft.rr': time(() => traffic.established(weft.client, plain)),
+      'bare.rr': time(() => traffic.established(bare.client, bare.address)),
+      'weft.bulk': rate(() => traffic.bulk(weft.client, plain)),
+      'bare.bulk': rate(() => traffic.bulk(bare.client, bare.address)),
+    };
+  },
+  figures: [
+    ratio('overlay.rr', 'ratio-time', ['weft.rr', 'bare.rr'], 1.35, 'bare veth-bridge-veth'),
+    ratio('overlay.throughput', 'ratio-rate', ['weft.bulk', 'bare.bulk'], 0.7, 'bare veth-bridge-veth'),
+  ],
+};
+
+const vip = {
+  async sides(lab) {
+    const [weft, { traffic }] = [await lab.weft(), lab];
+    const direct = `${APP.prefix}.${NUMBER.backend}`;
+    return {
+      'weft.connect': time(() => traffic.connect(weft.client, VIP)),
+      'direct.connect': time(() => traffic.connect(weft.client, direct)),
+      'snat.connect': await peer(lab.snat(), ({ client }) => time(() => traffic.connect(client, VIP))),
+      'shell.connect': await peer(lab.twin(), ({ client }) => time(() => traffic.connect(client, VIP))),
+      'weft.established': time(() => traffic.established(weft.client, VIP)),
+      'direct.established': time(() => traffic.established(weft.client, direct)),
+    };
+  },
+  figures: [
+    ratio('vip.connect', 'ratio-time', ['weft.connect', 'direct.connect'], 1.1, 'the same backend without VIP'),
+    ratio(
+      'vip.established',
+      'ratio-time',
+      ['weft.established', 'direct.established'],
+      1.08,
+      'the same backend without VIP',
+    ),
+    ratio('vip.snat', 'ratio-time', ['weft.connect', 'snat.connect'], 0.98, 'balancer that rewrites the source'),
+    ratio('vip.shell', 'ratio-time', ['weft.connect', 'shell.connect'], 1.05, 'the same path by shell tools'),
+  ],
+};
+
+const ingress = {
+  async sides(lab) {
+    const [weft, outside, { traffic }] = [await lab.weft(), await lab.outside(), lab];
+    const through = ({ node }) => time(() => traffic.connect(outside, node, PUBLISHED));
+    return {
+      'weft.connect': through(weft),
+      'snat.connect': await peer(lab.snat(), through),
+      'shell.connect': await peer(lab.twin(), through),
+    };
+  },
+  figures: [
+    ratio('ingress.preserve', 'ratio-time', ['weft.connect', 'snat.connect'], 1.05, 'mesh that rewrites the source'),
+    ratio('ingress.shell', 'ratio-time', ['weft.connect', 'shell.connect'], 1.05, 'the same path by shell tools'),
+  ],
+};
+
+/** @type {Readonly<Record<string, Scene>>} */
+export const SCENES = { overlay, vip, ingress };
+
+function ratio(id, unit, [ours, theirs], goal, against) {
+  return { id, unit, ours, theirs, against, goal };
+}
+
+/** A side of a peer, or why there is none. */
+async function peer(made, side) {
+  try {
+    return side(await made);
+  } catch (cause) {
+    if (cause instanceof MissingPeer) return { missing: cause.message };
+    throw cause;
+  }
+}

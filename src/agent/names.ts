@@ -1,0 +1,154 @@
+import { statSync } from 'node:fs';
+import type { InspectRow } from '../api/agent.js';
+import type { DnsAnswer, NamesPort } from '../api/names.js';
+import { WeftError } from '../base/errors.js';
+import type { Location, Spaces } from '../kernel/real/spaces.js';
+import { nameOf, type Wish } from '../model/registry.js';
+import { type AffectedNames, affectedNames, type NetworkNames } from '../network/names-view.js';
+import type { Change } from '../network/produce.js';
+import { RESOLVER_CHAIN } from '../network/task.js';
+import type { Ns } from '../objects/kind.js';
+import type { Op } from '../reconcile/plan.js';
+import { queryIn } from './dns-query.js';
+import { SandboxFiles } from './files.js';
+import { ResolverKeeper } from './resolver.js';
+
+/** How long the first pass waits for the resolver's ports: Node's start, and a view of some size. */
+const START_LIMIT_MS = 1000;
+
+export interface NamesOptions {
+  runDir: string;
+  logLevel: string;
+  spaces: Spaces;
+  wish: () => Wish;
+  /** Where a namespace is that was handed over. */
+  location: (ns: Ns) => Location | undefined;
+}
+
+/** Names in sandboxes: their resolver, which answers them, and the files that lead there. */
+export class Names implements NamesPort {
+  readonly resolver: ResolverKeeper;
+  readonly #files: SandboxFiles;
+
+  constructor(readonly options: NamesOptions) {
+    const { runDir, logLevel, wish } = options;
+    this.#files = new SandboxFiles(runDir);
+    this.resolver = new ResolverKeeper({
+      runDir,
+      logLevel,
+      wish,
+      netnsPath: (sandbox) => this.netnsPath(sandbox),
+      foreignIdentity: (sandbox) => this.#foreignIdentity(sandbox),
+    });
+  }
+
+  /** @param mayPrune whether files of sandboxes that no wish knows may go */
+  async start(mayPrune: boolean): Promise<void> {
+    const { sandboxes } = this.options.wish();
+    this.#files.follow(this.options.wish(), sandboxes.keys());
+    if (mayPrune) this.#pruneFiles();
+    await this.resolver.start(START_LIMIT_MS);
+  }
+
+  changed(changes: readonly Change[], before: Wish, after: Wish): void {
+    const affected: AffectedNames = affectedNames(changes, before, after);
+    this.#files.follow(after, affected.sandboxes);
+    this.resolver.changed(affected);
+  }
+
+  /** What a pass did may have brought namespaces, or their loopback, that the resolver could not use before. */
+  passed(done: readonly Op[]): void {
+    const { sandboxes } = this.options.wish();
+    const made = done.filter((op) => op.kind === 'netns' && op.verb !== 'remove' && sandboxes.has(op.key));
+    this.resolver.lookAgain(made.map((op) => op.key));
+    this.#files.follow(this.options.wish(), this.#files.failed);
+  }
+
+  /** Ends the resolver and removes the files of sandboxes that are gone. */
+  async down(): Promise<void> {
+    this.#pruneFiles();
+    await this.resolver.end();
+  }
+
+  /** Where the namespace of a sandbox can be opened, from outside the agent's mount namespace too. */
+  netnsPath(sandbox: string): string {
+    return this.#foreignPath(sandbox) ?? this.options.spaces.seenAt(sandbox);
+  }
+
+  filesOf(sandbox: string): string {
+    return this.#files.directory(sandbox);
+  }
+
+  /** Why names do not work in a sandbox, or undefined. */
+  trouble(sandbox: string): string | undefined {
+    return this.#files.trouble(sandbox) ?? this.resolver.trouble(sandbox);
+  }
+
+  /** Every sandbox in trouble, but those that a pass has not come to yet. */
+  troubles(appliedRevision: number): { object: string; message: string }[] {
+    return [...this.options.wish().sandboxes.values()].flatMap((sandbox) => {
+      const message = sandbox.revision <= appliedRevision ? this.trouble(sandbox.id) : undefined;
+      return message === undefined ? [] : [{ object: nameOf(sandbox), message }];
+    });
+  }
+
+  /** Rules that lead to the resolver stay while it has not told where it listens. */
+  holds(ns: Ns, kind: string, key: string): boolean {
+    if (kind !== 'iptables' || !key.includes(RESOLVER_CHAIN)) return false;
+    return this.options.wish().sandboxes.has(ns) && this.resolver.ports(ns) === undefined;
+  }
+
+  /** Every name of the networks that sandboxes here are on. */
+  async list(): Promise<InspectRow[]> {
+    const { networks, drift, reason } = await this.resolver.names();
+    const mark = drift === '' ? { drift: 'ok' as const } : { drift, ...(reason !== undefined && { reason }) };
+    return [...networks].flatMap(([network, names]) => rowsOf(names).map((row) => ({ ...row, network, ...mark })));
+  }
+
+  /** Asks the resolver as a program in the sandbox would. @throws WEFT_NOT_FOUND, WEFT_INVALID_NETNS, and as queryIn */
+  async query(sandbox: string, name: string, type: string): Promise<DnsAnswer> {
+    const { spaces, wish } = this.options;
+    if (!wish().sandboxes.has(sandbox))
+      throw new WeftError('WEFT_NOT_FOUND', `there is no sandbox "${sandbox}"`, 'weft sandbox ls');
+    spaces.begin();
+    try {
+      const space = spaces.open(sandbox);
+      if (!space) throw new WeftError('WEFT_INVALID_NETNS', `the namespace of sandbox "${sandbox}" is not there`);
+      return await queryIn(spaces.native, space.fd, name, type);
+    } finally {
+      spaces.passed();
+    }
+  }
+
+  #pruneFiles(): void {
+    const { sandboxes } = this.options.wish();
+    this.#files.follow(
+      this.options.wish(),
+      this.#files.existing().filter((name) => !sandboxes.has(name)),
+    );
+  }
+
+  #foreignPath(sandbox: string): string | undefined {
+    const at = this.options.location(sandbox);
+    return at && ('path' in at ? at.path : `/proc/${at.pid}/ns/net`);
+  }
+
+  #foreignIdentity(sandbox: string): string | undefined {
+    const path = this.#foreignPath(sandbox);
+    if (path === undefined) return undefined;
+    try {
+      const { dev, ino } = statSync(path, { bigint: true });
+      return `${dev}:${ino}`;
+    } catch {
+      return '';
+    }
+  }
+}
+
+function rowsOf({ names, ptr }: NetworkNames): { name: string; type: string; addresses: string[] }[] {
+  const forward = Object.entries(names).flatMap(([name, { a, aaaa }]) => [
+    ...(a || !aaaa ? [{ name, type: 'A', addresses: a ?? [] }] : []),
+    ...(aaaa ? [{ name, type: 'AAAA', addresses: aaaa }] : []),
+  ]);
+  return [...forward, ...Object.entries(ptr).map(([ip, name]) => ({ name, type: 'PTR', addresses: [ip] }))];
+}

@@ -1,0 +1,298 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import {
+  appAddress,
+  CLIENT,
+  MeshLab,
+  NODES,
+  PUBLISHED,
+  REPLICA_NAMES,
+  REPLICAS,
+  TARGET,
+  underlay,
+  VIP,
+} from './mesh-lab.js';
+import { inGuest, type Need, needs } from './needs.js';
+import type { Proto, Tally } from './traffic.js';
+import { PATIENCE_MS, type Traffic } from './traffic-port.js';
+
+const PROTOS: readonly Proto[] = ['tcp', 'udp'];
+const NEEDS: readonly Need[] = ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'iptables-nat'];
+
+/** Who calls, what, and the address that a replica shall see. */
+interface Caller {
+  name: string;
+  from: (lab: MeshLab) => Traffic;
+  host: string;
+  port: number;
+  seen: string;
+}
+
+const CALLERS: readonly Caller[] = [
+  {
+    name: 'a container beside replicas',
+    from: (lab) => lab.container(1),
+    host: VIP,
+    port: TARGET,
+    seen: appAddress(11),
+  },
+  {
+    name: 'a container on the node without',
+    from: (lab) => lab.container(3),
+    host: VIP,
+    port: TARGET,
+    seen: appAddress(13),
+  },
+  { name: 'a replica', from: (lab) => lab.replica('b1'), host: VIP, port: TARGET, seen: appAddress(REPLICAS.b1.host) },
+  ...NODES.map((i) => ({
+    name: `outside through node ${i}`,
+    from: (lab: MeshLab) => lab.outside,
+    host: underlay(i),
+    port: PUBLISHED,
+    seen: CLIENT,
+  })),
+  {
+    name: 'a node at its own address',
+    from: (lab) => lab.onNode(1),
+    host: underlay(1),
+    port: PUBLISHED,
+    seen: underlay(1),
+  },
+  { name: 'a node at 127.0.0.1', from: (lab) => lab.onNode(2), host: '127.0.0.1', port: PUBLISHED, seen: underlay(2) },
+  {
+    name: 'a node at another node',
+    from: (lab) => lab.onNode(1),
+    host: underlay(3),
+    port: PUBLISHED,
+    seen: underlay(1),
+  },
+  {
+    name: 'a container at its node',
+    from: (lab) => lab.container(1),
+    host: underlay(1),
+    port: PUBLISHED,
+    seen: underlay(1),
+  },
+  {
+    name: 'a replica at another node',
+    from: (lab) => lab.replica('b1'),
+    host: underlay(2),
+    port: PUBLISHED,
+    seen: underlay(1),
+  },
+];
+
+/** `b1 10.20.0.11` ten times, and so on. */
+function evenly(names: readonly string[], seen: string, times: number): Tally {
+  return Object.fromEntries(names.map((name) => [`${name} ${seen}`, times]));
+}
+
+/** How often each replica answered, whoever it saw. */
+function byReplica(tally: Tally): Tally {
+  const out: Tally = {};
+  for (const [word, n] of Object.entries(tally)) {
+    const name = word.split(' ')[0] as string;
+    out[name] = (out[name] ?? 0) + n;
+  }
+  return out;
+}
+
+/** Flows that stay, some of each caller and protocol. */
+class Standing {
+  readonly #flows: { name: string; from: Traffic; id: string; proto: Proto }[] = [];
+
+  constructor(readonly lab: MeshLab) {}
+
+  async open(callers: readonly Caller[], each: number): Promise<void> {
+    for (const caller of callers) {
+      for (const proto of PROTOS) {
+        for (let i = 0; i < each; i++) {
+          const id = `${caller.name} ${proto} ${i}`;
+          const from = caller.from(this.lab);
+          await from.open(id, proto, caller.host, caller.port);
+          this.#flows.push({ name: id, from, id, proto });
+        }
+      }
+    }
+  }
+
+  /** One exchange on each: what each was told. */
+  async say(): Promise<{ name: string; proto: Proto; text: string }[]> {
+    const out = [];
+    for (const { name, from, id, proto } of this.#flows) out.push({ name, proto, text: await from.say(id) });
+    return out;
+  }
+}
+
+/**
+ * What the mesh promises, whatever the balancer. One world, built once: making it costs a guest 20 s. The order matters:
+ * each test leaves three active replicas behind.
+ */
+export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
+  if (!needs(t, [...NEEDS, ...more])) return;
+  const lab = new MeshLab(lb);
+  t.teardown(() => lab.down());
+
+  t.test('three agents come up', async (t) => {
+    lab.network();
+    await lab.up();
+    for (const i of NODES) {
+      const status = await lab.api(i).get<Record<string, unknown>>('/v1/status');
+      t.equal(status.balancer, lb);
+      t.equal(status.phase, 'ready', `node ${i}: ${JSON.stringify(status.troubles)}`);
+    }
+  });
+
+  for (const { name, from, host, port, seen } of CALLERS) {
+    t.test(`${name} reaches every replica in turn`, async (t) => {
+      for (const proto of PROTOS) {
+        t.same(await from(lab).ask(proto, host, port, 30), evenly(REPLICA_NAMES, seen, 10), `${proto} ${host}:${port}`);
+      }
+    });
+  }
+
+  t.test('a VIP answers ping', async (t) => {
+    for (const i of NODES) t.match(lab.sh(lab.pin(i, `c${i}`), `ping -c1 -W2 ${VIP}`), '1 received');
+  });
+
+  if (lb === 'ipvs') t.test('ipvsadm agrees', async (t) => ipvsadm(t, lab));
+
+  t.test('a draining replica keeps its flows and gets no new one; removed, it loses them at once', async (t) => {
+    const standing = new Standing(lab);
+    await standing.open(CALLERS, 3);
+    const before = await standing.say();
+    const onB2 = before.filter(({ text }) => text.startsWith('b2 ')).length;
+    t.equal(onB2, before.length / 3, 'a third of the flows is with b2');
+
+    await lab.change('b2', { state: 'draining' });
+    t.same(await standing.say(), before, 'no flow moves');
+    for (const { name, from, host, port } of CALLERS) {
+      for (const proto of PROTOS) {
+        const tally = byReplica(await from(lab).ask(proto, host, port, 20));
+        t.same(tally, { b1: 10, b3: 10 }, `${name}, ${proto}: no new flow for it`);
+      }
+    }
+
+    await lab.disconnect('b2');
+    for (const [i, { name, proto, text }] of (await standing.say()).entries()) {
+      const was = before[i]?.text ?? '';
+      if (!was.startsWith('b2 ')) t.equal(text, was, `${name} stays`);
+      else if (proto === 'tcp') t.match(text, /^(ECONNRESET|EPIPE)$/, `${name} is reset`);
+      else t.match(text, /^b[13] /, `${name} moves with its next datagram`);
+    }
+    const kept = await standing.say();
+    await lab.change('b2', {});
+    const after = await standing.say();
+    t.same(
+      after.filter(({ text }) => /^b/.test(text)),
+      kept.filter(({ text }) => /^b/.test(text)),
+      'its return disturbs nobody',
+    );
+    t.same(byReplica(await lab.container(3).ask('tcp', VIP, TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
+  });
+
+  t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
+    await alive(lab, false);
+    for (const caller of [CALLERS[0], CALLERS[1], CALLERS[3], CALLERS[5]] as Caller[]) {
+      const tally = byReplica(await caller.from(lab).ask('tcp', caller.host, caller.port, 20));
+      t.same(tally, { b1: 10, b2: 10 }, caller.name);
+    }
+    await alive(lab, true);
+    t.same(byReplica(await lab.container(1).ask('tcp', VIP, TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
+  });
+
+  for (const state of ['draining', 'gone'] as const) {
+    t.test(`where all replicas are ${state}, every one of 100 connects is refused at once`, async (t) => {
+      for (const name of REPLICA_NAMES) await (state === 'gone' ? lab.disconnect(name) : lab.change(name, { state }));
+      const callers = CALLERS.filter(({ name }) => state === 'draining' || !name.startsWith('a replica'));
+      for (const { name, from, host, port } of callers) {
+        for (const proto of PROTOS) {
+          const { tally, ms } = await from(lab).timed(proto, host, port, 100);
+          t.same(tally, { ECONNREFUSED: 100 }, `${name}, ${proto}`);
+          t.ok(ms < 100 * (inGuest() ? 60 : 20), `${ms} ms for 100`);
+        }
+      }
+      t.match(lab.sh(lab.pin(1, 'c1'), `ping -c1 -W2 ${VIP}`), '1 received', 'the VIP answers ping all the same');
+      for (const name of REPLICA_NAMES) await lab.change(name, {});
+      t.same(byReplica(await lab.outside.ask('udp', underlay(3), PUBLISHED, 30)), { b1: 10, b2: 10, b3: 10 });
+    });
+  }
+
+  t.test('agents are killed with -9 and started again under load: no request fails, nothing is written', async (t) => {
+    const gap = inGuest() ? 20 : 2;
+    const loaded = [lab.container(1), lab.container(3), lab.outside];
+    for (const proto of PROTOS) {
+      await lab.container(1).load(proto, VIP, TARGET, gap);
+      await lab.container(3).load(proto, VIP, TARGET, gap);
+      for (const i of NODES) await lab.outside.load(proto, underlay(i), PUBLISHED, gap);
+    }
+    for (const i of NODES) {
+      await lab.kill(i);
+      await sleep(200);
+      await lab.start(i);
+      const lives = lab.log(i).filter(({ msg }) => /^adopted/.test(String(msg)));
+      t.match(lives.at(-1)?.msg, /^adopted [1-9]\d* objects, 0 changes$/, `node ${i}`);
+    }
+    for (const traffic of loaded) {
+      const tally = await traffic.relax();
+      t.same(Object.keys(tally), ['ok'], JSON.stringify(tally));
+    }
+  });
+
+  t.test('datagrams of 4000 bytes arrive, fragments and all', async (t) => {
+    for (const { name, from, host, port, seen } of CALLERS) {
+      const traffic = from(lab);
+      for (let i = 0; i < 3; i++) {
+        const flow = `big ${name} ${i}`;
+        await traffic.open(flow, 'udp', host, port);
+        t.match(await traffic.say(flow, 4000), new RegExp(`^b[123] ${seen} 4000$`), name);
+      }
+    }
+  });
+
+  t.test('a client behind a narrow path gets its download', async (t) => {
+    // The router says so (ICMP, fragmentation needed), and what it says has to find the replica that sends.
+    lab.sh(lab.netns('r'), 'ip link set rx mtu 1300');
+    for (const i of NODES) {
+      for (const name of REPLICA_NAMES) {
+        const { node } = REPLICAS[name];
+        // What a replica learned of the path it remembers for ten minutes.
+        lab.sh(lab.pin(node, name), 'ip route flush cache');
+      }
+      const got = await lab.outside.download(underlay(i), PUBLISHED, 200_000, 4 * PATIENCE_MS);
+      t.equal(got, 200_000, `through node ${i}`);
+    }
+    lab.sh(lab.netns('r'), 'ip link set rx mtu 1500');
+  });
+
+  t.test('taken down, nothing of it is left on the nodes', async (t) => {
+    for (const i of NODES) {
+      await lab.api(i).post('/v1/down');
+      const rules = lab.sh(lab.netns(`n${i}`), 'iptables-save');
+      t.notMatch(rules, /WEFT-(?!USER)/, `rules of node ${i}`);
+      t.notMatch(lab.sh(lab.netns(`n${i}`), 'ip -o link'), /weft/, `links of node ${i}`);
+    }
+  });
+}
+
+/** Every node's control plane says whether node 2 lives. */
+let saidAt = 1_000_000;
+async function alive(lab: MeshLab, is: boolean): Promise<void> {
+  const value = { vtep: underlay(2), addresses: { ingress: ['10.0.0.102'] }, alive: is };
+  const row = { table: 'nodes', op: 'set', key: 'n2', node: 'n2', ltime: ++saidAt, value };
+  for (const i of NODES) if (i !== 2) await lab.api(i).post('/v1/gossip?wait=applied', `${JSON.stringify(row)}\n`);
+}
+
+async function ipvsadm(t: Test, lab: MeshLab): Promise<void> {
+  for (const i of NODES) {
+    const table = lab.sh(lab.pin(i, 'net-app'), 'ipvsadm -Ln');
+    const services = table.split(/^FWM +/m).slice(1);
+    t.equal(services.length, 2, 'one for streams, one for datagrams');
+    for (const service of services) {
+      t.match(service, /^\d+ rr\n/);
+      for (const name of REPLICA_NAMES) {
+        t.match(service, new RegExp(`-> ${appAddress(REPLICAS[name].host)}:0 +Route +1 `), `node ${i}, ${name}`);
+      }
+    }
+  }
+}
