@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { agentCommands } from './commands/agent.js';
 import { clusterCommands } from './commands/cluster.js';
@@ -12,9 +12,12 @@ import { serviceCommands } from './commands/service.js';
 import { conventions, failed } from './commands/usage.js';
 import { verifyCommand } from './commands/verify.js';
 
-function version(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
+/** Of the package this file belongs to, whether it runs from dist/ or, in tests, from build/src/. */
+function version(from = new URL('.', import.meta.url)): string {
+  const file = new URL('package.json', from);
+  if (existsSync(file)) return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  const parent = new URL('..', from);
+  return parent.href === from.href ? 'unknown' : version(parent);
 }
 
 function program(): Command {

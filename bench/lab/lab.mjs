@@ -1,6 +1,7 @@
 // What the benches measure in, made when first asked for.
 import { spawnSync } from 'node:child_process';
 import { HOST } from './addresses.mjs';
+import { hasResolverRules } from './resolver-rules.mjs';
 import { plugSnat } from './snat.mjs';
 import { plugTwin } from './twin.mjs';
 import { plugHost, plugSwitch } from './underlay.mjs';
@@ -55,7 +56,8 @@ export class Lab {
   #peer(name, plug) {
     return this.#once(name, async () => {
       need(SHELL_TOOLS);
-      const made = plug();
+      const { client } = await this.weft();
+      const made = plug({ resolver: hasResolverRules(client) });
       await this.traffic.serve(made.backend);
       return made;
     });

@@ -3,13 +3,17 @@
 // with nf_tables, where Swarm uses IPVS; without the bridge-nf hooks that Swarm leaves on in an overlay's namespace.
 import { APP, HOST, INGRESS, NUMBER, PUBLISHED, TARGET, VIP } from './addresses.mjs';
 import { attach, boxOf, carry, gateway, know } from './by-hand.mjs';
+import { swarmResolverRules } from './resolver-rules.mjs';
 import { ip, iptables, namespaces, nft, sysctls } from './run.mjs';
 import { plugHost } from './underlay.mjs';
 
 const GATEWAY = '172.18';
 
-/** @returns {{ client: string, backend: string, node: string }} namespaces, and the first node's address */
-export function plugSnat() {
+/**
+ * @param {{ resolver: boolean }} like has weft's client rules for a resolver? Then this one's has Swarm's
+ * @returns {{ client: string, backend: string, node: string }} namespaces, and the first node's address
+ */
+export function plugSnat({ resolver }) {
   const hosts = HOST.snat.map((number, i) => ({ name: `d${i + 1}`, vtep: plugHost(`d${i + 1}`, number) }));
   const [here, there] = hosts;
   for (const host of hosts) for (const network of [APP, INGRESS]) carry(host, network);
@@ -33,8 +37,10 @@ export function plugSnat() {
   know(there, APP, east);
   know(here, INGRESS, published);
   know(there, INGRESS, north);
+  if (resolver) iptables(client, { nat: swarmResolverRules() });
   task(backend, published);
-  nodeRules(here, entry);
+  // Every node of a Swarm answers on the port, so every node has the rules, and connection tracking with them.
+  for (const host of hosts) nodeRules(host, entry);
   return { client, backend, node: here.vtep };
 }
 
@@ -63,18 +69,10 @@ function balance(box, match, backend, own) {
 
 /** A task of a published service as Swarm leaves it: its resolver's rules, the port's redirection and its filter. */
 function task(box, { address }) {
-  const resolver = '127.0.0.11';
   iptables(box, {
     nat: [
-      'DOCKER_OUTPUT -',
-      'DOCKER_POSTROUTING -',
       `PREROUTING -d ${address}/32 -p tcp -m tcp --dport ${PUBLISHED} -j REDIRECT --to-ports ${TARGET}`,
-      `OUTPUT -d ${resolver}/32 -j DOCKER_OUTPUT`,
-      `POSTROUTING -d ${resolver}/32 -j DOCKER_POSTROUTING`,
-      `DOCKER_OUTPUT -d ${resolver}/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination ${resolver}:45239`,
-      `DOCKER_OUTPUT -d ${resolver}/32 -p udp -m udp --dport 53 -j DNAT --to-destination ${resolver}:55257`,
-      `DOCKER_POSTROUTING -s ${resolver}/32 -p tcp -m tcp --sport 45239 -j SNAT --to-source :53`,
-      `DOCKER_POSTROUTING -s ${resolver}/32 -p udp -m udp --sport 55257 -j SNAT --to-source :53`,
+      ...swarmResolverRules(),
     ],
     filter: [
       `INPUT -d ${address}/32 -p tcp -m tcp --dport ${TARGET} -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT`,

@@ -1,8 +1,10 @@
 // `table bridge weft` as text for nft: the balancer of src/balance/nft and the return map of src/network/overlay.
 // One difference: nft 1.0.6 stops on an assertion when a rule updates a map with a concatenated key, so flows are
 // remembered in a set per backend, and the mark is a constant of the rule that looks there. The look-ups are as many.
+// Left out is what no measured packet meets: the note that a first fragment leaves, and the chain of ICMP errors.
 
 const FLOW = 'ip saddr . th sport . meta l4proto . ip daddr . th dport';
+const FIRST_FRAGMENT = 'ip frag-off & 0x2000 != 0 jump note4';
 const SYN = 'tcp flags & (syn | ack) == syn';
 
 /** A backend's number in marks: its address. @param {string} address */
@@ -30,8 +32,12 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
     `map live4 { typeof ${key} . meta mark : ether saddr; elements = { ${frontend} . ${id} : ${backend.mac} }; }`,
     `map drain4 { typeof ${key} . meta mark : ether saddr; }`,
     `set flows4 { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`,
+    'map frags4 { typeof ip saddr . ip daddr . ip id . ip protocol : ether saddr; flags dynamic,timeout; size 65536; }',
+    ...chain('frag4', 'ether daddr set ip saddr . ip daddr . ip id . ip protocol map @frags4 accept'),
+    ...chain('note4'),
     ...chain(
       'touch4',
+      FIRST_FRAGMENT,
       `${SYN} accept`,
       `tcp flags & (fin | rst) != 0 ${remember('30s')} accept`,
       `meta l4proto tcp ${remember('130m')} accept`,
@@ -42,12 +48,14 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
       `delete @flows4 { ${FLOW} }`,
       `meta l4proto tcp ${remember('60s')}`,
       `meta l4proto != tcp ${remember('5m')}`,
-      `${toward('live4')} accept`,
+      toward('live4'),
+      FIRST_FRAGMENT,
     ),
     ...chain('svc-web', `meta mark set ${key} . numgen inc mod 1 map @slot4 goto learn4`),
     ...chain('new4', `${key} vmap @svc4`),
     ...chain(
       'in4',
+      'ip frag-off & 0x1fff != 0 goto frag4',
       `${FLOW} @flows4 meta mark set ${id}`,
       `${toward('live4')} goto touch4`,
       `${SYN} goto new4`,

@@ -1,6 +1,7 @@
 // weft's data path made by ip, bridge, nft and iptables: two nodes, a client on the first, a backend on the second.
 import { APP, HOST, INGRESS, NUMBER, nodeAddress, PUBLISHED, TARGET, VIP } from './addresses.mjs';
 import { attach, boxOf, bridgeMac, carry, endpointMac, gateway, know, spaceOf } from './by-hand.mjs';
+import { weftResolverRules } from './resolver-rules.mjs';
 import { ip, iptables, namespaces, nft, sysctls } from './run.mjs';
 import { balancerTable, returnMap } from './twin-table.mjs';
 import { plugHost } from './underlay.mjs';
@@ -8,8 +9,11 @@ import { plugHost } from './underlay.mjs';
 const GATEWAY = '172.31';
 const BIT = '0x8000000/0x8000000';
 
-/** @returns {{ client: string, backend: string, node: string }} namespaces, and the first node's address */
-export function plugTwin() {
+/**
+ * @param {{ resolver: boolean }} like have weft's containers rules for a resolver?
+ * @returns {{ client: string, backend: string, node: string }} namespaces, and the first node's address
+ */
+export function plugTwin({ resolver }) {
   const hosts = HOST.shell.map((number, i) => ({ name: `s${i + 1}`, vtep: plugHost(`s${i + 1}`, number) }));
   const [here, there] = hosts;
   for (const host of hosts) for (const network of [APP, INGRESS]) carry(host, network);
@@ -25,6 +29,7 @@ export function plugTwin() {
   know(here, INGRESS, published);
   know(there, APP, caller);
   task(backend, server, answering);
+  if (resolver) for (const box of [client, backend]) iptables(box, { nat: weftResolverRules() });
   const legs = hosts.map((host, i) => leg(host, nodeAddress(i + 1)));
   know(here, INGRESS, { mac: legs[1].mac, host: there });
   know(there, INGRESS, { mac: legs[0].mac, host: here });

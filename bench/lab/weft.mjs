@@ -67,7 +67,8 @@ class Agent {
 
 /**
  * @param {string} directory for their state @param {number[]} cpus where the agents may run
- * @returns namespaces of a client and a plain container's peer, a backend, and the first node's address
+ * @returns namespaces of a client on the first node, and of a plain container and a backend on the second; the first
+ *   node's address
  */
 export async function plugWeft(directory, cpus) {
   const { ApiClient } = await import(path.join(DIST, 'api/client.js'));

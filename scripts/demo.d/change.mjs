@@ -64,9 +64,9 @@ function checkTraffic(what, before, after) {
   for (const label of new Set(after.map((row) => row.label))) {
     const rows = after.filter((row) => row.label === label);
     const failed = rows.reduce((sum, row) => sum + row.failed, 0);
-    const shown = rows.map((row) => `${answered(row)} on ${row.client}`).join(', ');
+    const shown = rows.map((row) => `${answered(row)} ${row.client}`).join(', ');
     const ok = failed === 0 && rows.every((row) => answered(row) > 0);
-    check(`${what}: ${label}`, '0 failed', `${failed} failed; answered ${shown}`, ok);
+    check(`${what}: ${label}`, '0 failed', `${failed} failed; ${shown}`, ok);
     for (const row of rows) for (const error of row.errors) console.log(`         ${row.client}: ${error}`);
   }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Asks without end and counts. usage: load.mjs PAUSE-MS TIMEOUT-MS LABEL=URL…
 // Two clients for each URL, one with a new connection for every request, one that keeps its connection. Prints one JSON
-// line for each line on standard input: the counts so far, by label and kind of client. Ends with the end of standard input.
+// line for each line on standard input: the counts so far, by label and by client (`new`, `kept`). Ends with the end of standard input.
 import http from 'node:http';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,7 +46,7 @@ async function ceaselessly({ url, agent, counts }) {
 for (const target of targets) {
   const at = target.indexOf('=');
   for (const keepAlive of [false, true]) {
-    const client = keepAlive ? 'a kept connection' : 'new connections';
+    const client = keepAlive ? 'kept' : 'new';
     const counts = { label: target.slice(0, at), client, answered: 0, failed: 0, errors: [], replicas: {} };
     clients.push({ url: target.slice(at + 1), agent: new http.Agent({ keepAlive, maxSockets: 1 }), counts });
   }

@@ -7,7 +7,7 @@ import { crash, rollingUpdate } from './change.mjs';
 import { check, failures, printTable } from './checks.mjs';
 import { endAgent, startAgent, weft, weftArgv } from './cluster.mjs';
 import { disown, exists, inNetns, livingOwner, NODES, ROOT, takeDown, wire } from './lab.mjs';
-import { calls, networks, replicas, secondOpinion, service } from './mesh.mjs';
+import { calls, networks, PORT, replicas, secondOpinion, service } from './mesh.mjs';
 import { RunError, run } from './run.mjs';
 
 const { values } = parseArgs({
@@ -88,16 +88,18 @@ function keep() {
   }
   disown();
   const demo = fileURLToPath(new URL('../demo', import.meta.url));
+  const [n1, , n3] = NODES;
   console.log(`
-All of it still runs. For example:
-  ${ROOT}/weft-n1 status                                 the agent of n1 (weft-n2, weft-n3: the others)
-  ${ROOT}/weft-n3 sandbox exec c3 -- curl -s http://web/
-  ip netns exec weft-demo-client curl -s http://${NODES[2].address}:8080/
-  ip netns exec weft-demo-n1 iptables-save -t nat              the node's rules
-  nsenter --net=${NODES[0].runDir}/netns/net-app bridge fdb    the overlay network's namespace on n1
-  ${ROOT}/weft-n1 gossip own | ${ROOT}/weft-n2 gossip push -f -
-                                                              tell n2 what changed on n1
-  tail -f ${NODES[0].log}
+All of it still runs; weft-n1, weft-n2, weft-n3 are weft for each node's agent. For example
+  cd ${ROOT}
+  ./weft-n1 status
+  ./weft-n3 sandbox exec c3 -- curl -s http://web/
+  ip netns exec weft-demo-client curl -s http://${n3.address}:${PORT}/
+What the kernel has, on node n1 and in its part of the overlay network:
+  ip netns exec weft-demo-n1 iptables-save -t nat
+  nsenter --net=${n1.runDir}/netns/net-app bridge fdb
+Nobody carries news between the agents any more. After a change on n1:
+  ./weft-n1 gossip own | ./weft-n2 gossip push -f -
 Take it down:
   sudo ${demo} --down`);
 }

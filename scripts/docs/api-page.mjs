@@ -18,13 +18,8 @@ HTTP/1.1 over the agent's unix socket, JSON in and out. \`GET /v1/openapi.json\`
 
 /** @param {any} document OpenAPI, as src/api/openapi.ts makes it */
 export function apiPage(document) {
-  const bodies = Object.fromEntries(Object.values(document.components.schemas).flatMap(definitions));
-  return [HEAD, ...routeSections(document.paths), '## Bodies\n', ...bodySections(bodies)].join('\n');
-}
-
-/** A schema as named definitions: zod puts those with an id under `$defs`. */
-function definitions(schema) {
-  return Object.entries(schema.$defs ?? {});
+  const bodies = bodySections(document.components.schemas);
+  return [HEAD, ...routeSections(document.paths), '## Bodies\n', ...bodies].join('\n');
 }
 
 function routeSections(paths) {

@@ -53,13 +53,11 @@ export class LiveView {
     this.#urgent = true;
   }
 
-  /** @returns whether they are others than before */
-  setUpstreams(servers: string[]): boolean {
-    if (servers.join(' ') === this.#upstreams.join(' ')) return false;
+  setUpstreams(servers: string[]): void {
+    if (servers.join(' ') === this.#upstreams.join(' ')) return;
     this.#upstreams = servers;
     this.#upstreamsDue = true;
     this.#urgent = true;
-    return true;
   }
   #upstreamsDue = false;
 

@@ -92,7 +92,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
    */
   async start(limitMs: number): Promise<void> {
     this.#started = true;
-    this.#view.setUpstreams(nodeNameServers());
+    this.#readUpstreams();
     this.#looking = setInterval(() => this.#look(), LOOK_MS).unref();
     this.#kick();
     await this.#caughtUp(limitMs);
@@ -256,14 +256,18 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
 
   /** And tells of sandboxes that failed for a while: that one fails before its namespace is made is no news. */
   #longLook(): void {
+    this.#readUpstreams();
+    if (this.#errors.size > 0) this.#view.lookAgain();
+    for (const [name, message] of this.#errors) this.#tell(name, message);
+    for (const name of this.#told.keys()) if (name !== '' && !this.#errors.has(name)) this.#told.delete(name);
+  }
+
+  #readUpstreams(): void {
     try {
       this.#view.setUpstreams(nodeNameServers());
     } catch (error) {
       this.#tell('', toWeftError(error).message);
     }
-    if (this.#errors.size > 0) this.#view.lookAgain();
-    for (const [name, message] of this.#errors) this.#tell(name, message);
-    for (const name of this.#told.keys()) if (name !== '' && !this.#errors.has(name)) this.#told.delete(name);
   }
 
   #tell(sandbox: string, message: string): void {

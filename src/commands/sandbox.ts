@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { WeftError } from '../base/errors.js';
 import { tableCommands } from './objects.js';
@@ -29,20 +30,33 @@ export function sandboxCommands(program: Command): void {
     .action(async (name: string, argv: string[], _options, self: Command) => {
       const shown = await session(self).client.get<Row>(at('sandboxes', name));
       // commander stops reading at NAME and hands the `--` behind it over as it is
-      process.exitCode = execIn(shown, argv[0] === '--' ? argv.slice(1) : argv);
+      process.exitCode = await execIn(shown, argv[0] === '--' ? argv.slice(1) : argv);
     });
 }
 
-/** In the sandbox's network namespace, with its resolv.conf and hosts in place of the node's. */
-function execIn(sandbox: Row, argv: string[]): number {
+/** Whoever sends these to `weft` means the program that it runs. */
+const FORWARDED = ['SIGTERM', 'SIGHUP'] as const;
+/** The terminal sends these to both; it is for the program to decide. */
+const IGNORED = ['SIGINT', 'SIGQUIT'] as const;
+
+/**
+ * Runs a program in the sandbox's network namespace, with its resolv.conf and hosts in place of the node's. Resolves
+ * with the exit status, 128 + signal where a signal ended it.
+ */
+function execIn(sandbox: Row, argv: string[]): Promise<number> {
   const { path, files } = sandbox.location as { path: string; files: string };
   const script = [
     'for f in resolv.conf hosts; do [ -f "$0/$f" ] && mount --bind "$0/$f" "/etc/$f"; done',
     'exec "$@"',
   ].join('; ');
-  const run = spawnSync('nsenter', [`--net=${path}`, 'unshare', '--mount', 'sh', '-c', script, files, ...argv], {
-    stdio: 'inherit',
+  const words = [`--net=${path}`, 'unshare', '--mount', 'sh', '-c', script, files, ...argv];
+  const child = spawn('nsenter', words, { stdio: 'inherit' });
+  for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
+  for (const signal of IGNORED) process.on(signal, () => {});
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) =>
+      reject(new WeftError('WEFT_COMMAND', `cannot run nsenter: ${error.message}`, 'install util-linux')),
+    );
+    child.once('exit', (status, signal) => resolve(status ?? 128 + constants.signals[signal as NodeJS.Signals]));
   });
-  if (run.error) throw new WeftError('WEFT_COMMAND', `cannot run nsenter: ${run.error.message}`, 'install util-linux');
-  return run.status ?? 128 + 15;
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -17,6 +18,10 @@ export interface NamespaceSockets {
 
 /** Where sandboxes find their resolver: Docker's address, in resolv.conf. */
 export const LISTEN_ADDRESS = '127.0.0.11';
+
+const BRING_LO_UP = 'bring lo up in the namespace';
+/** A datagram of a socket to itself takes microseconds; a loaded machine may look at it late. */
+const PROOF_TIMEOUT_MS = 500;
 
 /** Both sockets of one sandbox, adopted by the event loop; `identity` is `DEV:INO` of the namespace they live in. */
 export interface SandboxSockets {
@@ -62,12 +67,39 @@ export async function openSockets(
     udp.bind({ fd: born.udp.fd, exclusive: true });
     tcp.listen({ fd: born.tcp.fd, exclusive: true });
     await listening;
+    await proveSource(udp, path);
   } catch (error) {
     udp.close();
     tcp.close();
+    if (error instanceof WeftError) throw error;
     throw new WeftError('WEFT_UNAVAILABLE', `${path}: cannot listen: ${(error as Error).message}`);
   }
   return { udp, tcp, ports: { udp: born.udp.port, tcp: born.tcp.port }, identity: born.identity };
+}
+
+/**
+ * Sends a datagram to itself and looks where it came from. While no interface of a namespace has an address (lo is still
+ * down) the kernel takes every address for a broadcast one (`__inet_dev_addr_type`, net/ipv4/fib_frontend.c): it can be
+ * bound, but what is sent leaves from another, for as long as the socket lives, and no client takes such a reply.
+ * @throws WEFT_UNAVAILABLE where the socket must be opened anew
+ */
+async function proveSource(udp: dgram.Socket, path: string): Promise<void> {
+  const token = randomBytes(16);
+  const signal = AbortSignal.timeout(PROOF_TIMEOUT_MS);
+  const refused = (why: string) =>
+    new WeftError('WEFT_UNAVAILABLE', `${path}: udp ${LISTEN_ADDRESS}: ${why}`, BRING_LO_UP);
+  udp.send(token, udp.address().port, LISTEN_ADDRESS, (error) => error && udp.emit('error', error));
+  try {
+    for (;;) {
+      const [message, from] = (await once(udp, 'message', { signal })) as [Buffer, dgram.RemoteInfo];
+      if (!message.equals(token)) continue;
+      if (from.address === LISTEN_ADDRESS) return;
+      throw refused(`what it sends comes from ${from.address}`);
+    }
+  } catch (error) {
+    if (error instanceof WeftError) throw error;
+    throw refused(signal.aborted ? 'what it sends does not arrive' : (error as Error).message);
+  }
 }
 
 function withNetns<T>(native: NamespaceSockets, path: string, use: (fd: number) => T): T {
@@ -93,7 +125,7 @@ function bound(native: NamespaceSockets, netns: number, type: 'udp' | 'tcp'): { 
   try {
     return native.socketOpen(netns, { type, family: 4, address: LISTEN_ADDRESS, port: 0 });
   } catch (error) {
-    const hint = (error as { code?: unknown }).code === 'EADDRNOTAVAIL' ? 'bring lo up in the namespace' : undefined;
+    const hint = (error as { code?: unknown }).code === 'EADDRNOTAVAIL' ? BRING_LO_UP : undefined;
     throw new WeftError('WEFT_UNAVAILABLE', `${type} ${LISTEN_ADDRESS}: ${(error as Error).message}`, hint);
   }
 }

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 
-/** Host end of an endpoint's veth: `wf` and 11 hex digits of the id's SHA-256 (names have 15 bytes at most). */
-export function hostEndName(endpointId: string): string {
-  return `wf${createHash('sha256').update(endpointId).digest('hex').slice(0, 11)}`;
+/**
+ * Host end of a veth: `wf` and 11 hex digits of a SHA-256 (names have 15 bytes at most). `pair` says which pair it is,
+ * far end's name included: where that changes it is another pair, for a near end does not show how its far end is called.
+ */
+export function hostEndName(pair: string): string {
+  return `wf${createHash('sha256').update(pair).digest('hex').slice(0, 11)}`;
 }

@@ -58,7 +58,7 @@ export interface Kind<T> {
   /** May weft change or delete this object of the kernel's? */
   owns(have: T, where: Where): boolean;
   /** May an object that `owns` denies be changed all the same because the wish is about exactly that object? */
-  adopts?(want: T, have: T): boolean;
+  adopts?(want: T, have: T, where: Where): boolean;
   describe(o: T): string;
 }
 

@@ -85,7 +85,9 @@ export const linkKind: Kind<Link> = {
     // A veth end is left out: deleting it would delete the near end, which says itself whether it is wanted.
     return where.nsOwned && have.type !== 'present' && have.type !== 'foreign' && have.type !== 'veth-end';
   },
-  // A far end is born without alias; the MAC that its near end gave it says that it is that one and no stranger's.
-  adopts: (want, have) => want.type === 'present' || (want.type === 'veth-end' && have.mac === want.mac),
+  // A far end is born without alias. In a namespace of ours it is ours all the same; in one that was handed over, the
+  // MAC that its near end gave it says that it is that one and no stranger's.
+  adopts: (want, have, { nsOwned }) =>
+    want.type === 'present' || (want.type === 'veth-end' && (nsOwned || have.mac === want.mac)),
   describe: (o) => `${o.type === 'foreign' ? o.kindName : o.type} ${o.name}`,
 };

@@ -79,7 +79,7 @@ export function plan<T>(
     }
     const reason = kind.same(wanted.object, found);
     if (!reason) continue;
-    if (kind.owns(found, where) || kind.adopts?.(wanted.object, found)) {
+    if (kind.owns(found, where) || kind.adopts?.(wanted.object, found, where)) {
       ops.push({ ...base, verb: 'change', have: found, because: `${reason} (${wanted.because})` });
     } else {
       const text = `${kind.describe(found)} in ${where.ns} is not weft's and stands where ${wanted.because} needs its own`;

@@ -87,6 +87,18 @@ if (needs(t, ['root', 'ip', 'dig', 'veth'])) {
     await client.sendView(view(world, 7));
   });
 
+  t.test('nor is lo that comes up after the socket was bound, where there was no address at all', async (t) => {
+    const fresh = await world.namespace('fresh', 'down');
+    const named = { fresh: { netns: fresh, networks: ['front'] } };
+    const applied = await client.sendView(view(world, 8, {}, named));
+    t.match(applied.errors.fresh, /127\.0\.0\.11.*\(bring lo up in the namespace\)/);
+    await run('nsenter', [`--net=${fresh}`, 'ip', 'link', 'set', 'lo', 'up']);
+    const again = await client.sendPatch({ revision: 9 });
+    if (again.op !== 'applied') throw new Error(again.op);
+    t.equal((await dig(fresh, again.sandboxes.fresh?.udp ?? 0, 'web')).answers.length, 2);
+    await client.sendView(view(world, 7));
+  });
+
   t.test('a second resolver on the same run directory ends with a clear message', async (t) => {
     const second = await run(process.execPath, [resolverPath, '--run-dir', world.runDir]).catch((error) => error);
     t.match(second, { code: 1, stderr: /WEFT_IN_USE another resolver listens on/ });

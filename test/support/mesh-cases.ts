@@ -134,11 +134,11 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
   t.teardown(() => lab.down());
 
   t.test('three agents come up', async (t) => {
-    lab.network();
+    await lab.network();
     await lab.up();
     for (const i of NODES) {
       const status = await lab.api(i).get<Record<string, unknown>>('/v1/status');
-      t.equal(status.balancer, lb);
+      t.equal(status.balancer, lb, String(status.flowMemory));
       t.equal(status.phase, 'ready', `node ${i}: ${JSON.stringify(status.troubles)}`);
     }
   });
@@ -219,7 +219,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
   }
 
   t.test('agents are killed with -9 and started again under load: no request fails, nothing is written', async (t) => {
-    const gap = inGuest() ? 20 : 2;
+    const gap = inGuest() ? 100 : 2;
     const loaded = [lab.container(1), lab.container(3), lab.outside];
     for (const proto of PROTOS) {
       await lab.container(1).load(proto, VIP, TARGET, gap);
@@ -227,9 +227,9 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
       for (const i of NODES) await lab.outside.load(proto, underlay(i), PUBLISHED, gap);
     }
     for (const i of NODES) {
-      await lab.kill(i);
+      await lab.lab.node(i).kill9();
       await sleep(200);
-      await lab.start(i);
+      await lab.lab.node(i).start();
       const lives = lab.log(i).filter(({ msg }) => /^adopted/.test(String(msg)));
       t.match(lives.at(-1)?.msg, /^adopted [1-9]\d* objects, 0 changes$/, `node ${i}`);
     }
@@ -252,7 +252,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
 
   t.test('a client behind a narrow path gets its download', async (t) => {
     // The router says so (ICMP, fragmentation needed), and what it says has to find the replica that sends.
-    lab.sh(lab.netns('r'), 'ip link set rx mtu 1300');
+    lab.sh(lab.netns('router'), 'ip link set client mtu 1300');
     for (const i of NODES) {
       for (const name of REPLICA_NAMES) {
         const { node } = REPLICAS[name];
@@ -262,15 +262,15 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
       const got = await lab.outside.download(underlay(i), PUBLISHED, 200_000, 4 * PATIENCE_MS);
       t.equal(got, 200_000, `through node ${i}`);
     }
-    lab.sh(lab.netns('r'), 'ip link set rx mtu 1500');
+    lab.sh(lab.netns('router'), 'ip link set client mtu 1500');
   });
 
   t.test('taken down, nothing of it is left on the nodes', async (t) => {
     for (const i of NODES) {
       await lab.api(i).post('/v1/down');
-      const rules = lab.sh(lab.netns(`n${i}`), 'iptables-save');
+      const rules = lab.sh(lab.netns(i), 'iptables-save');
       t.notMatch(rules, /WEFT-(?!USER)/, `rules of node ${i}`);
-      t.notMatch(lab.sh(lab.netns(`n${i}`), 'ip -o link'), /weft/, `links of node ${i}`);
+      t.notMatch(lab.sh(lab.netns(i), 'ip -o link'), /weft/, `links of node ${i}`);
     }
   });
 }

@@ -72,7 +72,7 @@ test('docs/api.md names every route with its query, and every field of every bod
 });
 
 test('a schema that the page has no words for is refused', (t) => {
-  const schemas = { X: { $defs: { X: { properties: { odd: { type: 'null' } } } } } };
+  const schemas = { X: { properties: { odd: { type: 'null' } } } };
   t.throws(() => apiPage({ paths: {}, components: { schemas } }), { message: /no words/ });
 });
 

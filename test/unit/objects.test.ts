@@ -129,8 +129,10 @@ test('link: what cannot be changed on a living link', (t) => {
 test('link: a far end is adopted by the MAC that its near end gave it, a stranger’s is not', (t) => {
   const want: Link = { name: 'eth0', type: 'veth-end', up: true, mac: '02:42:0a:14:00:0b' };
   const born: Link = { name: 'eth0', type: 'veth', up: false, mac: '02:42:0a:14:00:0b', peer: { ns: '', name: '' } };
-  t.true(linkKind.adopts?.(want, born));
-  t.false(linkKind.adopts?.(want, { ...born, mac: '02:42:0a:14:00:0c' }));
+  const other: Link = { ...born, mac: '02:42:0a:14:00:0c' };
+  t.true(linkKind.adopts?.(want, born, NODE));
+  t.false(linkKind.adopts?.(want, other, NODE));
+  t.true(linkKind.adopts?.(want, other, OURS), 'in a namespace of ours there are no strangers');
 });
 
 test('link: bridges before their ports, far ends after their near ends', (t) => {

@@ -55,8 +55,9 @@ export async function compare<T>(look: Look, kindName: string, ns: Ns): Promise<
     ns,
     wished.map((w) => w.object),
   )) as T[];
-  const out: Compared<T>[] = have.map((object) => {
-    const key = kind.key(object);
+  // One key is one thing, though the kernel may tell of it twice: a bridge with VLANs has a row of the FDB in each.
+  const existing = new Map(have.map((object) => [kind.key(object), object]));
+  const out: Compared<T>[] = [...existing].map(([key, object]) => {
     const want = wanted.get(key);
     wanted.delete(key);
     return { ns, object, ...judge(look, kind, ns, object, want) };

@@ -1,4 +1,4 @@
-import { accept, anyOf, ether, goto, ip, learn, map, raw, type Statement, set } from '../../codec/nft/build.js';
+import { accept, anyOf, ether, goto, ip, jump, learn, map, raw, type Statement, set } from '../../codec/nft/build.js';
 import type { TableWriter } from '../../network/bridge-table.js';
 
 /** Fields of struct iphdr (RFC 791): identification; flags and offset; protocol. */
@@ -30,13 +30,16 @@ export function fragmentChain(w: TableWriter): void {
     size: FRAGMENTED_MAX,
   });
   w.chain('frag4', [[set(ether.daddr, map(datagram, 'frags4')), accept]]);
+  const note = { data: ether.daddr };
+  w.chain('note4', [
+    // An update keeps the value of an element that exists, and identifications come round.
+    [learn('delete', datagram, 'frags4', note)],
+    [learn('update', datagram, 'frags4', { ...note, timeout: FRAGMENTED_TIMEOUT })],
+  ]);
 }
 
 /** A fragment that is not the first, before anything looks at ports. */
 export const toFragments: Statement[] = [anyOf(fragment, IP_OFFSET), goto('frag4')];
 
 /** The first of several: where it goes, which has been decided. */
-export const noteFirst: Statement[] = [
-  anyOf(fragment, IP_MF),
-  learn('update', datagram, 'frags4', { data: ether.daddr, timeout: FRAGMENTED_TIMEOUT }),
-];
+export const noteFirst: Statement[] = [anyOf(fragment, IP_MF), jump('note4')];

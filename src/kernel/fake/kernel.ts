@@ -1,7 +1,7 @@
 import { WeftError } from '../../base/errors.js';
 import type { Address } from '../../objects/address.js';
 import { type Kind, NODE_NS, type Ns, type Where } from '../../objects/kind.js';
-import { type Link, linkKind } from '../../objects/link.js';
+import { type Link, linkKind, type VethLink } from '../../objects/link.js';
 import type { Netns } from '../../objects/netns.js';
 import { KINDS } from '../../objects/registry.js';
 import type { Op } from '../../reconcile/plan.js';
@@ -100,6 +100,9 @@ export class FakeKernel implements Kernel {
     if (op.kind !== 'link') return undefined;
     const link = op.want as Link;
     if (link.master && !links.has(link.master)) return new WeftError('WEFT_NETLINK', `ENODEV ${link.master}`);
+    if (link.type === 'veth' && op.verb === 'add' && !this.#freeFarName(link)) {
+      return new WeftError('WEFT_NETLINK', `EEXIST ${link.peer.name}`);
+    }
     if (link.type === 'veth' && !this.spaces.has(link.peer.ns)) return new WeftError('WEFT_NETLINK', 'no peer ns');
     if (link.type === 'veth-end' && !links.has(link.name)) return new WeftError('WEFT_NETLINK', `ENODEV ${link.name}`);
     return undefined;
@@ -125,6 +128,16 @@ export class FakeKernel implements Kernel {
     shelf.set(op.key, merged);
   }
 
+  /** As in kernel/real/links.ts: a pair of ours that still has the far end's name goes first; a stranger's stays. */
+  #freeFarName({ peer: { ns, name } }: VethLink): boolean {
+    const there = this.spaces.get(ns)?.get('link')?.get(name) as Link | undefined;
+    if (!there) return true;
+    const where = { ns, nsOwned: ns !== NODE_NS };
+    const ours = linkKind.owns(there, where) || (where.nsOwned && there.type === 'veth-end');
+    if (ours) this.take(ns, 'link', name);
+    return ours;
+  }
+
   #born(link: Link): void {
     if (link.type !== 'veth') return;
     const { ns, name, mac, mtu } = link.peer;
@@ -134,14 +147,13 @@ export class FakeKernel implements Kernel {
   #remove(ns: Ns, kind: string, key: string, object: unknown): void {
     if (kind === 'netns') {
       if (this.aliases.delete(key)) return;
-      for (const link of (this.spaces.get(key)?.get('link')?.values() ?? []) as Iterable<Link>) {
-        if (link.type === 'veth-end') this.#dropNearEnd(key, link.name);
-      }
+      // Pairs die with either end, wherever the other is.
+      for (const link of [...(this.spaces.get(key)?.get('link')?.keys() ?? [])]) this.take(key, 'link', link);
       this.spaces.delete(key);
       return;
     }
-    this.#shelf(ns, kind)?.delete(key);
-    if (kind !== 'link') return;
+    const was = this.#shelf(ns, kind)?.delete(key);
+    if (kind !== 'link' || !was) return;
     const link = object as Link;
     for (const dependent of ['address', 'route', 'neighbour', 'fdb']) {
       const shelf = this.#shelf(ns, dependent) as Map<string, { dev?: string }> | undefined;
@@ -154,9 +166,7 @@ export class FakeKernel implements Kernel {
   #dropNearEnd(ns: Ns, name: string): void {
     for (const [other, shelf] of this.spaces) {
       for (const link of (shelf.get('link')?.values() ?? []) as Iterable<Link>) {
-        if (link.type === 'veth' && link.peer.ns === ns && link.peer.name === name) {
-          this.#shelf(other, 'link')?.delete(link.name);
-        }
+        if (link.type === 'veth' && link.peer.ns === ns && link.peer.name === name) this.take(other, 'link', link.name);
       }
     }
   }

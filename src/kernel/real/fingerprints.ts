@@ -6,10 +6,10 @@ import type { Kernel } from '../port.js';
 import type { Native } from './native.js';
 import type { Spaces } from './spaces.js';
 
-/** Somebody's change shall be undone within 3 s; the pass itself needs its part of that. */
-const POLL_MS = 2000;
-/** Where a poll is much work (10,000 services), the next waits this many times as long: at most 5 % of a processor. */
-const REST = 20;
+/** Somebody's change shall be undone within 3 s, and where starting a program takes 0.1 s the pass needs half of that. */
+const POLL_MS = 1500;
+/** Where a poll is much work (10,000 services), the next waits this many times as long: at most a tenth of a processor. */
+const REST = 10;
 /** Virtual servers a poll and namespace of which the real servers are read: each costs a request of its own. */
 const SERVERS_A_POLL = 256;
 /** Kinds of which the kernel tells nobody, and which are cheap to read: compared with the wish itself. */
@@ -109,7 +109,10 @@ export class Fingerprints {
     const want = name === 'real-server' ? this.#slice(ns, all, kind) : all;
     const keys = want.length < all.length ? new Set(want.map((w) => kind.key(w.object))) : undefined;
     const objects = want.map((w) => w.object);
-    const have = await this.kernel.port(name).observe(ns, objects, keys);
+    const found = await this.kernel.port(name).observe(ns, objects, keys);
+    // What is wished but not due may be among them; it is not superfluous.
+    const isDue = (key: string) => keys === undefined || keys.has(key) || !this.desired.wants(ns, name, key);
+    const have = found.filter((object) => isDue(kind.key(object)));
     const { ops } = plan(kind, where, want, have, (key) => this.gate(ns, name, key));
     for (const op of ops) if (!this.#failing.has(idOf(op))) dirt.add(ns, name, op.key);
   }

@@ -15,11 +15,15 @@ import {
   writeLinkDump,
 } from '../../codec/rtnl/link.js';
 import type { Ns } from '../../objects/kind.js';
-import { incompatible, type Link } from '../../objects/link.js';
+import { incompatible, type Link, linkKind, type VethLink } from '../../objects/link.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { oneByOne, outcome, spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
+
+/** asm-generic/errno-base.h */
+const EEXIST = 17;
+const ENODEV = 19;
 
 /** Links of a namespace: dumped, created directly where they belong (moving one costs 20 ms), changed in place. */
 export class LinkPort implements KindPort<Link> {
@@ -52,10 +56,27 @@ export class LinkPort implements KindPort<Link> {
       if (gone.errno !== 0) return gone;
     }
     if (!exists && (op.verb === 'add' || (op.have && incompatible(want, op.have)))) {
-      const made = await this.#create(space, want);
+      let made = await this.#create(space, want);
+      if (made.errno === EEXIST && want.type === 'veth' && (await this.#freeFarName(want))) {
+        made = await this.#create(space, want);
+      }
       if (made.errno !== 0) return made;
     }
     return this.#configure(space, want);
+  }
+
+  /**
+   * The name of a far end is taken by a pair of ours whose near end is none of the wish (the container went from one
+   * network to another, and both its interfaces are eth0): that pair goes in this pass anyway, so it goes first.
+   */
+  async #freeFarName({ peer: { ns, name } }: VethLink): Promise<boolean> {
+    const there = (await this.observe(ns)).find((link) => link.name === name);
+    const where = this.spaces.where(ns);
+    if (!there || !where) return false;
+    if (!linkKind.owns(there, where) && !(where.nsOwned && there.type === 'veth')) return false;
+    const space = spaceFor(this.spaces, ns);
+    space.forgetIndexes();
+    return (await space.rtnl.request(RTM_DELLINK, 0, writeLink, { name })).errno === 0;
   }
 
   /** Only what must be there from birth; `configure` does the rest. */
@@ -91,7 +112,11 @@ export class LinkPort implements KindPort<Link> {
     if (want.alias !== undefined) set.alias = want.alias;
     space.forgetIndexes();
     const indexes = await space.indexes();
-    if (want.master !== undefined) set.master = indexes.get(want.master) ?? 0;
+    if (want.master !== undefined) {
+      const master = indexes.get(want.master);
+      if (master === undefined) return { errno: ENODEV, text: `there is no ${want.master}` };
+      set.master = master;
+    }
     batch.add(RTM_SETLINK, 0, writeLink, set);
     const index = indexes.get(want.name);
     if (want.port && index !== undefined) {

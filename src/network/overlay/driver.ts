@@ -50,7 +50,7 @@ export const overlay: NetworkDriver = {
     const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
     wants.add(ns, 'link', why, {
       type: 'veth',
-      name: hostEndName(endpoint.id),
+      name: hostEndName(`${endpoint.id}/${name}`),
       up: true,
       mtu,
       master: BRIDGE,

@@ -1,0 +1,98 @@
+import fc from 'fast-check';
+import { WeftError } from '../../src/base/errors.js';
+import { type Stored, TABLES, type Table, type Wish } from '../../src/model/registry.js';
+import { prepare } from '../../src/state/prepare.js';
+import { MutableWish } from '../../src/state/wish.js';
+import { probeNetns, SELF } from '../support/store.js';
+
+/** What an orchestrator might state: bodies by table and id. */
+export type Bodies = Partial<Record<Table, Record<string, unknown>>>;
+
+const NETWORKS = ['a', 'b', 'in'] as const;
+const SANDBOXES = ['s1', 's2', 's3'] as const;
+const SUBNET: Record<string, string> = { a: '10.20.0', b: '10.21.0', in: '10.255.0' };
+const VTEPS = ['192.168.72.1', '192.168.73.1'] as const;
+
+/** Hosts of a subnet: few, so that things meet. */
+const host = fc.integer({ min: 2, max: 12 });
+const address = (network: string, n: number): string => `${SUBNET[network]}.${n}`;
+/** Some of the ids, each with its body. */
+const some = <T>(ids: readonly string[], body: (id: string) => fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> =>
+  fc.subarray([...ids]).chain((chosen) => fc.record(Object.fromEntries(chosen.map((id) => [id, body(id)]))));
+
+const weights = fc.record({
+  weight: fc.constantFrom(0, 1, 3),
+  state: fc.constantFrom('active', 'draining', 'unhealthy'),
+  service: fc.constantFrom('web', 'api'),
+});
+
+/**
+ * Generators of bodies, one a table. They may contradict one another (an address twice, an endpoint without its
+ * network): what the checks refuse is left out of the wish.
+ */
+const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } = {
+  networks: some(NETWORKS, (id) =>
+    fc.record({
+      subnets: fc.constant([`${SUBNET[id]}.0/24`]),
+      vni: fc.constantFrom(4096 + NETWORKS.indexOf(id as 'a'), 5000 + NETWORKS.indexOf(id as 'a')),
+      ipRanges: fc.constant([`${SUBNET[id]}.128/25`]),
+      ingress: fc.constant(id === 'in'),
+      internal: fc.boolean(),
+    }),
+  ),
+  sandboxes: some(SANDBOXES, () => fc.constant({})),
+  endpoints: some(
+    SANDBOXES.flatMap((sandbox) => NETWORKS.map((network) => `${sandbox}:${network}`)),
+    (id) =>
+      fc.tuple(host, fc.option(weights, { nil: {} })).map(([n, rest]) => ({
+        addresses: [address(id.split(':')[1] as string, n)],
+        ...rest,
+      })),
+  ),
+  peers: some(
+    NETWORKS.flatMap((network) => [1, 2, 3].map((n) => `n2/x${n}:${network}`)),
+    (id) =>
+      fc.tuple(host, fc.constantFrom(...VTEPS), fc.option(weights, { nil: {} })).map(([n, vtep, rest]) => {
+        const network = id.split(':')[1] as string;
+        return { network, address: address(network, n), vtep, ...rest };
+      }),
+  ),
+  nodes: some(['n1', 'n2', 'n3'], (id) =>
+    fc.record({
+      vtep: fc.constant(`192.168.7${id[1]}.1`),
+      alive: fc.boolean(),
+      addresses: fc.constantFrom({}, { in: [`10.255.0.10${id[1]}`] }),
+    }),
+  ),
+  services: some(['web', 'api'], (id) =>
+    fc.record({
+      networks: fc.subarray(['a', 'b'], { minLength: 1 }),
+      mode: fc.constantFrom('vip', 'dnsrr'),
+      publish: fc.constantFrom([], [{ published: id === 'web' ? 8080 : 9090, target: 80 }]),
+    }),
+  ),
+};
+
+export const bodies: fc.Arbitrary<Bodies> = fc.record(BODIES);
+
+/** Objects that others refer to come first. */
+const ORDER = ['networks', 'sandboxes', 'nodes', 'services', 'endpoints', 'peers'] as const satisfies Table[];
+if (ORDER.length !== TABLES.length) throw new Error('ORDER must name every table');
+
+/** The wish that these bodies make. What the checks refuse, and what they do not support yet, is left out. */
+export function wishOf(stated: Bodies): Wish {
+  const wish = new MutableWish();
+  const next = new Map<string, bigint>();
+  for (const table of ORDER) {
+    for (const [id, body] of Object.entries(stated[table] ?? {})) {
+      try {
+        const spec = prepare({ wish: wish.read(), self: SELF, next, probe: probeNetns }, table, id, body);
+        const stored = { table, id, origin: table === 'peers' ? 'gossip' : 'api', revision: 1, spec } as Stored;
+        wish.apply(1, [{ table, id, stored }]);
+      } catch (error) {
+        if (!(error instanceof WeftError) || error.code === 'WEFT_INTERNAL') throw error;
+      }
+    }
+  }
+  return wish.read();
+}

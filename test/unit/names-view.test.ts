@@ -1,0 +1,306 @@
+import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
+import { hosts, resolvConf } from '../../src/agent/files.js';
+import { LiveView } from '../../src/agent/live-view.js';
+import { nameServersOf } from '../../src/agent/upstreams.js';
+import { type PatchJson, parseView, patchView } from '../../src/dns/view-json.js';
+import type { Stored, Wish } from '../../src/model/registry.js';
+import { affectedNames, type NetworkNames, networkNames, sandboxNames } from '../../src/network/names-view.js';
+import type { Change } from '../../src/network/produce.js';
+import { StoreRig } from '../support/store.js';
+
+const VTEP = '192.168.72.1';
+
+/** Network `app`, service `web` with a backend in c1 here and one on node n2, and the plain sandbox c2. */
+function rig(t: ExecutionContext): StoreRig {
+  const made = new StoreRig(t).app();
+  made.put('services', 'web', { networks: ['app'], vips: { app: ['10.20.0.200'] }, aliases: ['www'] });
+  made.put('endpoints', 'c1:app', { addresses: ['10.20.0.11'], service: 'web', aliases: ['first'] });
+  made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'] });
+  made.put('nodes', 'n2', { vtep: VTEP });
+  peer(made, 'b3', '10.20.0.13', { service: 'web', aliases: ['third'] });
+  return made;
+}
+
+function peer(rig: StoreRig, sandbox: string, address: string, more: object = {}): void {
+  rig.put('peers', `n2/${sandbox}:app`, { network: 'app', address, vtep: VTEP, sandbox, ...more });
+}
+
+function namesOf({ store }: StoreRig, network = 'app'): NetworkNames {
+  return networkNames(store.wish, store.get('networks', network) as Stored<'networks'>);
+}
+
+test('services, their tasks and aliases, endpoints here and elsewhere', (t) => {
+  t.deepEqual(namesOf(rig(t)), {
+    internal: false,
+    names: {
+      web: { a: ['10.20.0.200'] },
+      'tasks.web': { a: ['10.20.0.11', '10.20.0.13'] },
+      www: { a: ['10.20.0.200'] },
+      'tasks.www': { a: ['10.20.0.11', '10.20.0.13'] },
+      c1: { a: ['10.20.0.11'] },
+      first: { a: ['10.20.0.11'] },
+      c2: { a: ['10.20.0.12'] },
+      b3: { a: ['10.20.0.13'] },
+      third: { a: ['10.20.0.13'] },
+    },
+    ptr: {
+      '10.20.0.200': 'web.app',
+      '10.20.0.11': 'c1.app',
+      '10.20.0.12': 'c2.app',
+      '10.20.0.13': 'b3.app',
+    },
+  });
+});
+
+test('a service in mode dnsrr is its active backends', (t) => {
+  const made = rig(t);
+  made.put('services', 'rr', { networks: ['app'], mode: 'dnsrr', aliases: ['round'] });
+  made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], service: 'rr' });
+  const { names, ptr } = namesOf(made);
+  for (const name of ['rr', 'round', 'tasks.rr', 'tasks.round']) t.deepEqual(names[name], { a: ['10.20.0.12'] });
+  t.deepEqual(Object.values(ptr).sort(), ['b3.app', 'c1.app', 'c2.app', 'web.app']);
+});
+
+for (const [what, change] of [
+  ['draining', { state: 'draining' }],
+  ['unhealthy', { state: 'unhealthy' }],
+  ['of weight 0', { weight: 0 }],
+] as const) {
+  test(`a backend that is ${what} leaves the service and keeps its own names`, (t) => {
+    const made = rig(t);
+    peer(made, 'b3', '10.20.0.13', { service: 'web', ...change });
+    made.put('endpoints', 'c1:app', { addresses: ['10.20.0.11'], service: 'web', ...change });
+    const { names } = namesOf(made);
+    t.deepEqual(names['tasks.web'], {}, 'the name exists and is empty');
+    t.deepEqual(names.web, { a: ['10.20.0.200'] });
+    t.deepEqual(names.b3, { a: ['10.20.0.13'] });
+    t.deepEqual(names.c1, { a: ['10.20.0.11'] });
+  });
+}
+
+test('backends of a dead node leave', (t) => {
+  const made = rig(t);
+  made.put('nodes', 'n2', { vtep: VTEP, alive: false });
+  t.deepEqual(namesOf(made).names['tasks.web'], { a: ['10.20.0.11'] });
+});
+
+test('a service hides endpoints of its name; a shared alias has the addresses of all', (t) => {
+  const made = rig(t);
+  peer(made, 'web', '10.20.0.14', { aliases: ['pool'] });
+  made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], aliases: ['pool', 'tasks.web'] });
+  const { names, ptr } = namesOf(made);
+  t.deepEqual(names.web, { a: ['10.20.0.200'] });
+  t.deepEqual(names['tasks.web'], { a: ['10.20.0.11', '10.20.0.13'] });
+  t.deepEqual(names.pool, { a: ['10.20.0.12', '10.20.0.14'] });
+  t.is(ptr['10.20.0.14'], 'web.app');
+});
+
+test('names are in lower case, and the host name is one of them', (t) => {
+  const made = rig(t);
+  made.put('sandboxes', 'c2', { hostname: 'Host-2' });
+  made.put('services', 'API', { networks: ['app'], vips: { app: ['10.20.0.201'] } });
+  const { names, ptr } = namesOf(made);
+  t.deepEqual(names['host-2'], { a: ['10.20.0.12'] });
+  t.deepEqual(names.api, { a: ['10.20.0.201'] });
+  t.is(ptr['10.20.0.201'], 'API.app');
+});
+
+test('what no DNS message can carry is left out, and the rest is served', (t) => {
+  const made = rig(t);
+  made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], aliases: ['a..b', 'a.', 'a.b'] });
+  const { names } = namesOf(made);
+  t.deepEqual(
+    ['a..b', 'a.', 'a.b'].map((name) => Object.hasOwn(names, name)),
+    [false, false, true],
+  );
+});
+
+test('the ingress network has no names', (t) => {
+  const made = rig(t);
+  made.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
+  made.put('endpoints', 'c1:ingress', { addresses: ['10.0.0.11'], service: 'web' });
+  t.deepEqual(namesOf(made, 'ingress'), { internal: false, ingress: true, names: {}, ptr: {} });
+});
+
+test('a sandbox has its networks in the order of connection', (t) => {
+  const made = rig(t);
+  made.put('networks', 'aaa', { subnets: ['10.21.0.0/24'], vni: 4098, internal: true });
+  made.put('sandboxes', 'c2', { dns: ['192.0.2.53'] });
+  made.put('endpoints', 'c2:aaa', { addresses: ['10.21.0.12'] });
+  const { store } = made;
+  const found = sandboxNames(store.wish, store.get('sandboxes', 'c2') as Stored<'sandboxes'>, '/pin');
+  t.deepEqual(found, { netns: '/pin', networks: ['app', 'aaa'], dns: ['192.0.2.53'] });
+});
+
+test('a change concerns the networks on which it shows', (t) => {
+  const made = rig(t);
+  made.put('networks', 'other', { subnets: ['10.21.0.0/24'], vni: 4098 });
+  const { wish } = made.store;
+  const affected = (table: Change['table'], id: string) => {
+    const { networks, sandboxes } = affectedNames([{ table, id }], wish, wish);
+    return [[...networks].sort(), [...sandboxes].sort()];
+  };
+  t.deepEqual(affected('peers', 'n2/b3:app'), [['app'], []]);
+  t.deepEqual(affected('services', 'web'), [['app'], []]);
+  t.deepEqual(affected('endpoints', 'c1:app'), [['app'], ['c1']]);
+  t.deepEqual(affected('sandboxes', 'c1'), [['app'], ['c1']]);
+  t.deepEqual(affected('networks', 'other'), [['other'], []]);
+  t.deepEqual(affected('nodes', 'n2'), [['app'], []]);
+  t.deepEqual(affected('peers', 'unknown'), [[], []]);
+});
+
+/** A live view that follows a store, and the patches it gave. */
+class Follower {
+  readonly live = new LiveView((sandbox) => `/pins/${sandbox}`);
+  readonly patches: (PatchJson | undefined)[] = [];
+  view;
+  #before: Wish;
+
+  constructor(readonly rig: StoreRig) {
+    this.view = parseView(this.live.whole(rig.store.wish));
+    this.#before = rig.store.wish;
+    rig.store.on('change', (changes) => {
+      const after = rig.store.wish;
+      this.live.mark(affectedNames(changes, this.#before, after));
+      this.#before = after;
+    });
+  }
+
+  follow(): PatchJson | undefined {
+    const patch = this.live.patch(this.rig.store.wish);
+    if (patch) this.view = patchView(this.view, patch);
+    return patch;
+  }
+}
+
+test('a patch names what is different, and nothing else', (t) => {
+  const made = rig(t);
+  const follower = new Follower(made);
+  const first = follower.live.revision;
+  made.put('networks', 'other', { subnets: ['10.21.0.0/24'], vni: 4098 });
+  made.put('services', 'db', { networks: ['other'], vips: { other: ['10.21.0.200'] } });
+  t.is(follower.follow(), undefined, 'nobody here is on that network');
+  made.put('endpoints', 'c2:other', { addresses: ['10.21.0.12'] });
+  const joined = follower.follow();
+  t.deepEqual(Object.keys(joined?.networks ?? {}), ['other']);
+  t.deepEqual(joined?.sandboxes, { c2: { netns: '/pins/c2', networks: ['app', 'other'] } });
+  t.is(joined?.revision, first + 1);
+  peer(made, 'b4', '10.20.0.14', { service: 'web' });
+  const more = follower.follow();
+  t.deepEqual(Object.keys(more?.networks ?? {}), ['app']);
+  t.is(more?.sandboxes, undefined);
+  made.put('nodes', 'n2', { vtep: VTEP, labels: { rack: '1' } });
+  t.is(follower.follow(), undefined, 'a node’s labels are no names');
+  made.store.remove('endpoints', 'c2:other');
+  t.deepEqual(follower.follow(), {
+    revision: first + 3,
+    networks: { other: null },
+    sandboxes: { c2: { netns: '/pins/c2', networks: ['app'] } },
+  });
+  t.false(follower.live.isDue);
+});
+
+test('name servers go with the next patch; looking again names sandboxes as they are', (t) => {
+  const { live, ...follower } = new Follower(rig(t));
+  live.setUpstreams(['192.0.2.1']);
+  const { wish } = follower.rig.store;
+  t.deepEqual(live.patch(wish), { revision: live.revision, upstreams: ['192.0.2.1'] });
+  live.setUpstreams(['192.0.2.1']);
+  t.is(live.patch(wish), undefined);
+  live.lookAgain();
+  t.deepEqual(live.patch(wish), { revision: live.revision });
+  live.lookAgain(['c1', 'gone']);
+  t.deepEqual(live.patch(wish), {
+    revision: live.revision,
+    sandboxes: { c1: { netns: '/pins/c1', networks: ['app'] } },
+  });
+});
+
+/** Some change of a small world; one that the store refuses changes nothing. */
+const step = fc.record({
+  verb: fc.constantFrom('put', 'put', 'put', 'remove'),
+  kind: fc.constantFrom('endpoint', 'peer', 'service', 'sandbox', 'node'),
+  which: fc.integer({ min: 1, max: 4 }),
+  network: fc.constantFrom('app', 'other'),
+  state: fc.constantFrom('active', 'draining', 'unhealthy'),
+  service: fc.constantFrom('s1', 's2'),
+  settled: fc.boolean(),
+});
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+function take(rig: StoreRig, { verb, kind, which, network, state, service }: Step): void {
+  const base = network === 'app' ? '10.20.0' : '10.21.0';
+  const rows = {
+    endpoint: ['endpoints', `c${which}:${network}`, { addresses: [`${base}.${10 + which}`], service, state }],
+    peer: [
+      'peers',
+      `n2/p${which}:${network}`,
+      { network, address: `${base}.${20 + which}`, vtep: VTEP, service, state },
+    ],
+    service: ['services', `s${which % 3}`, { networks: [network], mode: which > 2 ? 'dnsrr' : 'vip', vips: {} }],
+    sandbox: ['sandboxes', `c${which}`, { hostname: `${service}-${which}` }],
+    node: ['nodes', 'n2', { vtep: VTEP, alive: which > 2 }],
+  } as const;
+  const [table, id, body] = rows[kind];
+  try {
+    if (verb === 'remove') rig.store.remove(table, id);
+    else rig.put(table, id, body);
+  } catch (error) {
+    if ((error as { code?: string }).code === undefined) throw error;
+  }
+}
+
+test('patches add up to the whole view', (t) => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 25 }), (steps) => {
+      const torn: (() => void)[] = [];
+      const made = new StoreRig({ teardown: (fn) => void torn.push(fn) }).app();
+      try {
+        made.put('networks', 'other', { subnets: ['10.21.0.0/24'], vni: 4098, ipRanges: ['10.21.0.128/29'] });
+        const follower = new Follower(made);
+        for (const one of steps) {
+          take(made, one);
+          if (one.settled) follower.follow();
+        }
+        follower.follow();
+        const { revision } = follower.view;
+        const whole = new LiveView((sandbox) => `/pins/${sandbox}`).whole(made.store.wish);
+        t.deepEqual({ ...follower.view }, { ...parseView({ ...whole, revision }) });
+      } finally {
+        for (const fn of torn) fn();
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('resolv.conf names the resolver, and the search domains', (t) => {
+  const made = rig(t);
+  const conf = () => resolvConf(made.store.get('sandboxes', 'c1') as Stored<'sandboxes'>);
+  t.is(conf(), 'nameserver 127.0.0.11\noptions ndots:0\n');
+  made.put('sandboxes', 'c1', { dnsSearch: ['corp.example', 'example.'] });
+  t.is(conf(), 'nameserver 127.0.0.11\nsearch corp.example example.\noptions ndots:0\n');
+  t.throws(() => made.put('sandboxes', 'c1', { dnsSearch: ['a\nnameserver 192.0.2.1'] }), {
+    code: 'WEFT_INVALID_ARGUMENT',
+  });
+});
+
+test('hosts has the sandbox’s own names at its addresses, but those of the ingress network', (t) => {
+  const made = rig(t);
+  made.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
+  made.put('endpoints', 'c1:ingress', { addresses: ['10.0.0.11'] });
+  made.put('sandboxes', 'c1', { hostname: 'host1' });
+  const lines = hosts(made.store.wish, made.store.get('sandboxes', 'c1') as Stored<'sandboxes'>).split('\n');
+  t.deepEqual(lines, ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback', '10.20.0.11\thost1 c1', '']);
+});
+
+test('name servers of a resolv.conf, as the libraries read it', (t) => {
+  t.deepEqual(nameServersOf('# nameserver 1.1.1.1\nnameserver 192.0.2.1\nnameserver\t2001:DB8::1 \nsearch x\n'), [
+    '192.0.2.1',
+    '2001:db8::1',
+  ]);
+  t.deepEqual(nameServersOf('nameserver fe80::1%eth0\nnameserver nonsense\n'), ['fe80::1%eth0']);
+  t.deepEqual(nameServersOf([1, 2, 3, 4].map((n) => `nameserver 192.0.2.${n}\n`).join('')).length, 3);
+  t.deepEqual(nameServersOf('options ndots:2\n'), ['127.0.0.1']);
+});
