@@ -44,7 +44,10 @@ export class Lab {
   }
 
   /** weft's data path, made by shell tools. */
-  twin() {
+  async twin() {
+    const { flowMemory } = await this.weft();
+    // The twin's table remembers flows in sets; where weft uses conntrack it would be another path, not the same one.
+    if (flowMemory.startsWith('bridge')) throw new MissingPeer(`no twin of flow memory by ${flowMemory}`);
     return this.#peer('twin', plugTwin);
   }
 

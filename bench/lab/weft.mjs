@@ -92,6 +92,7 @@ export async function plugWeft(directory, cpus) {
     plain: there.box('plain'),
     backend: there.box('b1'),
     node: here.vtep,
+    flowMemory: (await here.api.get('/v1/status')).flowMemory,
     stop: () => Promise.all(agents.map((agent) => agent.stop())),
   };
 }

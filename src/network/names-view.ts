@@ -1,7 +1,8 @@
 import { backendsOf } from '../balance/backends.js';
-import { family, type Ip } from '../base/ip.js';
+import { type Family, family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { Change } from './produce.js';
+import { familiesOf } from './world.js';
 
 /** What a name resolves to; without either list it exists and is empty. */
 export interface NameAddresses {
@@ -48,7 +49,7 @@ type Tier = Map<string, Set<Ip>>;
 export function networkNames(wish: Wish, network: Stored<'networks'>): NetworkNames {
   const { internal, ingress } = network.spec;
   const ptr = new Map<Ip, string>();
-  const tiers = ingress ? [] : [...serviceTiers(wish, network.id, ptr), endpointTier(wish, network.id, ptr)];
+  const tiers = ingress ? [] : [...serviceTiers(wish, network, ptr), endpointTier(wish, network.id, ptr)];
   const names = new Map<string, NameAddresses>();
   for (const tier of tiers) {
     const hidden = new Set(names.keys());
@@ -62,11 +63,13 @@ export function networkNames(wish: Wish, network: Stored<'networks'>): NetworkNa
   };
 }
 
-function serviceTiers(wish: Wish, network: string, ptr: Map<Ip, string>): [Tier, Tier] {
+function serviceTiers(wish: Wish, on: Stored<'networks'>, ptr: Map<Ip, string>): [Tier, Tier] {
+  const network = on.id;
+  const families = familiesOf(on);
   const own: Tier = new Map();
   const aliases: Tier = new Map();
   for (const { id, spec } of onNetwork(wish).services.get(network) ?? []) {
-    const backends = activeBackends(wish, id, network);
+    const backends = activeBackends(wish, id, network, families);
     const vips = spec.vips[network] ?? [];
     const ips = spec.mode === 'vip' ? vips : backends;
     add(own, id, ips);
@@ -80,8 +83,8 @@ function serviceTiers(wish: Wish, network: string, ptr: Map<Ip, string>): [Tier,
   return [own, aliases];
 }
 
-function activeBackends(wish: Wish, service: string, network: string): Ip[] {
-  return ([4, 6] as const).flatMap((of) =>
+function activeBackends(wish: Wish, service: string, network: string, families: readonly Family[]): Ip[] {
+  return families.flatMap((of) =>
     backendsOf(wish, service, network, of)
       .filter((backend) => backend.active)
       .map((backend) => backend.ip),

@@ -168,7 +168,10 @@ export class Loop extends EventEmitter<LoopEvents> {
     try {
       const result = await new Pass(this.kernel, this.desired, this.gate, dirt).run();
       this.#account(result, causes, wished);
-      this.appliedRevision = Math.max(this.appliedRevision, revision);
+      // Our own removals explain what they took along, so it is no drift.
+      this.#dirt.merge(result.again);
+      this.#wishKeys.merge(result.again);
+      if (result.again.scopes.size === 0) this.appliedRevision = Math.max(this.appliedRevision, revision);
       this.emit('pass', result, causes);
     } catch (error) {
       // Observing failed as a whole (ENOBUFS, a namespace that vanished): look again, later, for the same reasons.

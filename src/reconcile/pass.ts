@@ -2,7 +2,7 @@ import { toWeftError, WeftError } from '../base/errors.js';
 import type { Kernel } from '../kernel/port.js';
 import type { Kind, Ns } from '../objects/kind.js';
 import { NODE_NS, STAGE } from '../objects/kind.js';
-import { incompatible, type Link, linkKind } from '../objects/link.js';
+import { incompatible, type Link, linkKind, type VethLink } from '../objects/link.js';
 import type { Netns } from '../objects/netns.js';
 import { KINDS, STAGES } from '../objects/registry.js';
 import { type Desired, Dirt, type Keys, type Scope, scopeId } from './desired.js';
@@ -23,6 +23,8 @@ export interface PassResult {
   kept: number;
   /** What was compared: what was dirty, and what stands on links and namespaces that were made. */
   looked: Dirt;
+  /** What removals may have taken along though it is wished: to be compared once more, now. */
+  again: Dirt;
 }
 
 export type PruneGate = (ns: Ns, kind: string, key: string) => string | undefined;
@@ -49,7 +51,15 @@ export class Pass {
   readonly #work = new Map<string, Work>();
   /** Namespaces that were made in this pass. */
   readonly #made = new Set<Ns>();
-  readonly result: PassResult = { done: [], failed: [], held: [], clashes: [], kept: 0, looked: new Dirt() };
+  readonly result: PassResult = {
+    done: [],
+    failed: [],
+    held: [],
+    clashes: [],
+    kept: 0,
+    looked: new Dirt(),
+    again: new Dirt(),
+  };
 
   constructor(
     readonly kernel: Kernel,
@@ -151,8 +161,10 @@ export class Pass {
       return;
     }
     this.result.done.push(op);
-    if (op.verb === 'remove') this.desired.settle(op.ns, op.kind, op.key);
-    else if (op.kind === 'netns') {
+    if (op.verb === 'remove') {
+      this.desired.settle(op.ns, op.kind, op.key);
+      this.#lookAgain(op);
+    } else if (op.kind === 'netns') {
       // A second name has nothing of its own.
       if ((op.want as Netns).aliasOf !== undefined) return;
       this.#made.add(op.key);
@@ -166,14 +178,37 @@ export class Pass {
     }
   }
 
+  /**
+   * The kernel takes along what hangs on what is removed: with the first IPv4 address of a subnet the others of it
+   * (promote_secondaries is off) and their routes, with one end of a pair the other.
+   */
+  #lookAgain({ ns, kind, key }: Op): void {
+    const { again } = this.result;
+    if (kind === 'address' && this.desired.in(ns, kind).length > 0)
+      for (const lost of [kind, 'route']) again.add(ns, lost);
+    if (kind !== 'link') return;
+    for (const near of this.#nearEnds((peer) => peer.ns === ns && peer.name === key)) again.add(near, kind);
+  }
+
+  /** Namespaces in which the wish has near ends of such pairs. */
+  #nearEnds(which: (peer: VethLink['peer']) => boolean): Ns[] {
+    return this.desired
+      .scopes()
+      .filter(({ kind }) => kind === 'link')
+      .filter(({ ns }) =>
+        this.desired.in(ns, 'link').some(({ object }) => {
+          const link = object as Link;
+          return link.type === 'veth' && which(link.peer);
+        }),
+      )
+      .map(({ ns }) => ns);
+  }
+
   /** A namespace that had to be made anew took the far ends of pairs with it, and they their near ends elsewhere. */
   #unsettleNearEnds(): void {
     if (this.#made.size === 0) return;
-    for (const { ns, kind } of this.desired.scopes()) {
-      if (kind !== 'link') continue;
-      const links = this.desired.in(ns, kind).map((wanted) => wanted.object as Link);
-      const lost = links.some((link) => link.type === 'veth' && this.#made.has(link.peer.ns));
-      if (lost) this.#work.set(scopeId(ns, kind), { ns, kind, keys: 'all' });
+    for (const ns of this.#nearEnds((peer) => this.#made.has(peer.ns))) {
+      this.#work.set(scopeId(ns, 'link'), { ns, kind: 'link', keys: 'all' });
     }
   }
 

@@ -149,7 +149,7 @@ async function disturb(host: Host, desired: Desired, { thefts, litter }: Life): 
     const { ns, kind, object } = takeable[n % takeable.length] as (typeof takeable)[number];
     await host.steal(ns, kind, object);
   }
-  const networks = [...there].filter((ns) => ns.startsWith('net-')).sort();
+  const networks = (await host.kernel.namespaces()).filter((ns) => ns.startsWith('net-')).sort();
   for (const n of networks.length ? litter : []) {
     await host.litter(networks[n % networks.length] as string, STRAYS[n % STRAYS.length] as Stray);
   }

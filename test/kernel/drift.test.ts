@@ -11,8 +11,8 @@ import { inGuest, missing, needs } from '../support/needs.js';
  */
 
 /**
- * A guest's own slowness: looking takes it 0.3 s, starting iptables 0.1 s, and it has one processor for three agents. On a
- * machine that does nothing else it needs none of this: 0.2 s to 1.7 s were seen.
+ * A guest's own slowness: looking takes it 0.3 s, starting iptables 0.1 s, and it has one processor for three agents. Up to
+ * 2.5 s were seen with a load of 8 on the machine's two processors, 4.8 s with 10: the host's limits are the promise.
  */
 const SLACK_MS = inGuest() ? 3000 : 0;
 const TOLD_MS = 2000 + SLACK_MS;

@@ -32,7 +32,7 @@ type Row = Record<string, unknown>;
 const native = loadNative();
 
 /** Runs a program and returns what it printed. @throws where its status is not 0 */
-export function run(file: string, ...args: string[]): string {
+function run(file: string, ...args: string[]): string {
   return execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 

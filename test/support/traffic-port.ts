@@ -78,8 +78,9 @@ export class Traffic {
   }
 
   /** Ends every load and tells how it went: `ok` and errnos. */
-  async relax(): Promise<Tally> {
-    return (await this.send({ do: 'relax' })).tally ?? {};
+  async relax(): Promise<{ tally: Tally; longestMs: number }> {
+    const { tally = {}, longestMs = Number.POSITIVE_INFINITY } = await this.send({ do: 'relax' });
+    return { tally, longestMs };
   }
 
   async stop(): Promise<void> {

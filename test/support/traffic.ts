@@ -34,6 +34,8 @@ export interface TrafficAnswer {
   bytes?: number;
   /** Milliseconds the whole took. */
   ms?: number;
+  /** Milliseconds the slowest exchange of a load took: a lost SYN is sent again after 1000 and then succeeds. */
+  longestMs?: number;
 }
 
 /**
@@ -136,6 +138,7 @@ class Flow {
 /** A client that never rests. */
 class Load {
   readonly tally: Tally = {};
+  longestMs = 0;
   #stopped = false;
   readonly #done: Promise<void>;
 
@@ -161,7 +164,9 @@ class Load {
         () => count(this.tally, 'ok'),
         (error) => count(this.tally, `steady ${codeOf(error)}`),
       );
+      const started = performance.now();
       const answer = await exchange(this.proto, this.host, this.port, 5000);
+      this.longestMs = Math.max(this.longestMs, Math.round(performance.now() - started));
       count(this.tally, /^E/.test(answer) ? answer : 'ok');
       await sleep(gapMs);
     }
@@ -268,10 +273,11 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
     case 'relax': {
       await Promise.all(loads.map((load) => load.stop()));
       const tally: Tally = {};
+      const longestMs = Math.max(...loads.map((load) => load.longestMs));
       for (const load of loads.splice(0)) {
         for (const [word, n] of Object.entries(load.tally)) tally[word] = (tally[word] ?? 0) + n;
       }
-      return { tally };
+      return { tally, longestMs };
     }
   }
 }

@@ -13,7 +13,7 @@ import { ApiServer } from '../../src/api/server.js';
 import { codeOf, WeftError } from '../../src/base/errors.js';
 import { FakeKernel } from '../../src/kernel/fake/kernel.js';
 import { KINDS } from '../../src/objects/registry.js';
-import { Desired } from '../../src/reconcile/desired.js';
+import { Desired, Dirt } from '../../src/reconcile/desired.js';
 import { Loop } from '../../src/reconcile/loop.js';
 import { StoreRig } from '../support/store.js';
 
@@ -234,7 +234,7 @@ test('wait=applied answers when a pass has applied it, or with 504 when the time
       api.loop.appliedRevision = api.rig.store.revision;
       api.loop.emit(
         'pass',
-        { done: [], failed: [], held: [], clashes: [], kept: 0, looked: new Desired(KINDS).set('x', []) },
+        { done: [], failed: [], held: [], clashes: [], kept: 0, looked: new Dirt(), again: new Dirt() },
         new Set(),
       );
     }, 50);

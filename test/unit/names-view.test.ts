@@ -116,6 +116,15 @@ test('what no DNS message can carry is left out, and the rest is served', (t) =>
   );
 });
 
+test('an endpoint on the move, known here and elsewhere, goes by its name here', (t) => {
+  const made = rig(t);
+  const value = { network: 'app', address: '10.20.0.12', vtep: VTEP, sandbox: 'before' };
+  made.gossip({ table: 'peers', op: 'set', key: 'n2/before:app', node: 'n2', ltime: 1, value });
+  const { names, ptr } = namesOf(made);
+  t.is(ptr['10.20.0.12'], 'c2.app');
+  t.deepEqual([names.c2, names.before], [{ a: ['10.20.0.12'] }, { a: ['10.20.0.12'] }]);
+});
+
 test('the ingress network has no names', (t) => {
   const made = rig(t);
   made.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
@@ -220,7 +229,7 @@ test('name servers go with the next patch; looking again names sandboxes as they
 /** Some change of a small world; one that the store refuses changes nothing. */
 const step = fc.record({
   verb: fc.constantFrom('put', 'put', 'put', 'remove'),
-  kind: fc.constantFrom('endpoint', 'peer', 'service', 'sandbox', 'node'),
+  kind: fc.constantFrom('endpoint', 'peer', 'peer', 'service', 'sandbox', 'node', 'node'),
   which: fc.integer({ min: 1, max: 4 }),
   network: fc.constantFrom('app', 'other'),
   state: fc.constantFrom('active', 'draining', 'unhealthy'),
@@ -253,7 +262,7 @@ function take(rig: StoreRig, { verb, kind, which, network, state, service }: Ste
 
 test('patches add up to the whole view', (t) => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 25 }), (steps) => {
+    fc.property(fc.array(step, { minLength: 10, maxLength: 40, size: 'max' }), (steps) => {
       const torn: (() => void)[] = [];
       const made = new StoreRig({ teardown: (fn) => void torn.push(fn) }).app();
       try {

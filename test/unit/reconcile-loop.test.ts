@@ -186,6 +186,61 @@ test('a namespace that somebody removed comes back whole, its pairs from the oth
   t.deepEqual(rig.troubles, []);
 });
 
+test('an address that goes with another one of its subnet is back before anybody is told that the wish is applied', async (t) => {
+  const rig = new Rig(t);
+  await rig.up(['network/app', NETWORK], ['endpoint/c1:app', ENDPOINT]);
+  const moved = ENDPOINT.map((w) =>
+    w.kind === 'address' ? { ...w, object: { dev: 'eth0', ip: '10.20.0.12', length: 24 } } : w,
+  );
+  const seen: boolean[] = [];
+  rig.loop.on('pass', () =>
+    seen.push(rig.loop.appliedRevision === 5 && rig.get('c1', 'address', 'eth0 10.20.0.12') === undefined),
+  );
+  rig.loop.wishRevision = 5;
+  await rig.wish('endpoint/c1:app', moved);
+  t.is(rig.get('c1', 'address', 'eth0 10.20.0.11'), undefined);
+  t.truthy(rig.get('c1', 'address', 'eth0 10.20.0.12'), 'the kernel dropped it with the first');
+  t.false(seen.includes(true));
+  t.is(rig.loop.appliedRevision, 5);
+  t.deepEqual(rig.drifts, []);
+});
+
+test('a container that goes from one network to another keeps the name of its interface', async (t) => {
+  const rig = new Rig(t);
+  await rig.up(['network/app', NETWORK], ['endpoint/c1:app', ENDPOINT]);
+  const alias = 'weft:endpoint/c1:app2';
+  const other = ENDPOINT.map((w) => ({
+    ...w,
+    owner: 'endpoint/c1:app2',
+    object: JSON.parse(JSON.stringify(w.object).replaceAll('wf1', 'wf2').replaceAll('weft:endpoint/c1:app', alias)),
+  }));
+  rig.desired.set('endpoint/c1:app', []);
+  await rig.wish('endpoint/c1:app2', other);
+  t.deepEqual(rig.troubles, []);
+  t.like(rig.get('c1', 'link', 'eth0'), { alias, up: true });
+  t.truthy(rig.get('c1', 'address', 'eth0 10.20.0.11'));
+  t.is(rig.get(NET, 'link', 'wf1'), undefined);
+});
+
+test('a far end whose agent died before it was named is taken over, whatever its address is by now', async (t) => {
+  const rig = new Rig(t);
+  rig.kernel.refuse = (op) => (op.key === 'eth0' ? netlink('the agent died') : undefined);
+  await rig.up(['network/app', NETWORK], ['endpoint/c1:app', ENDPOINT]);
+  await rig.loop.stop();
+  rig.kernel.refuse = undefined;
+  const next = new Loop(rig.kernel, rig.desired, () => undefined);
+  t.teardown(() => next.stop());
+  rig.desired.set(
+    'endpoint/c1:app',
+    ENDPOINT.map((w) =>
+      w.ns === 'c1' && w.kind === 'link' ? { ...w, object: { ...(w.object as Link), mac: '02:42:0a:14:00:63' } } : w,
+    ),
+  );
+  await next.start();
+  t.deepEqual(next.troubles(), []);
+  t.like(rig.get('c1', 'link', 'eth0'), { mac: '02:42:0a:14:00:63', alias: 'weft:endpoint/c1:app' });
+});
+
 test('somebody’s change is put back and told as drift; the same change found at the start is not', async (t) => {
   const rig = new Rig(t);
   await rig.up(['network/app', NETWORK]);

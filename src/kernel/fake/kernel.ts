@@ -1,3 +1,4 @@
+import { fromNumber, toNumber } from '../../base/cidr.js';
 import { WeftError } from '../../base/errors.js';
 import type { Address } from '../../objects/address.js';
 import { type Kind, NODE_NS, type Ns, type Where } from '../../objects/kind.js';
@@ -152,6 +153,7 @@ export class FakeKernel implements Kernel {
       this.spaces.delete(key);
       return;
     }
+    if (kind === 'address') this.#dropSecondaries(ns, key);
     const was = this.#shelf(ns, kind)?.delete(key);
     if (kind !== 'link' || !was) return;
     const link = object as Link;
@@ -161,6 +163,16 @@ export class FakeKernel implements Kernel {
     }
     if (link.type === 'veth') this.take(link.peer.ns, 'link', link.peer.name);
     if (link.type === 'veth-end') this.#dropNearEnd(ns, link.name);
+  }
+
+  /** The first IPv4 address of a subnet takes the others of it along (promote_secondaries is off). */
+  #dropSecondaries(ns: Ns, key: string): void {
+    const shelf = this.#shelf(ns, 'address') as Map<string, Address> | undefined;
+    const gone = shelf?.get(key);
+    if (!shelf || !gone || gone.ip.includes(':')) return;
+    const subnet = subnetOf(gone);
+    const others = [...shelf].filter(([, o]) => o.dev === gone.dev && !o.ip.includes(':') && subnetOf(o) === subnet);
+    if (others[0]?.[0] === key) for (const [other] of others) shelf.delete(other);
   }
 
   #dropNearEnd(ns: Ns, name: string): void {
@@ -176,6 +188,11 @@ export class FakeKernel implements Kernel {
     if (space && !space.has(kind)) space.set(kind, new Map());
     return space?.get(kind);
   }
+}
+
+function subnetOf({ ip, length }: Address): string {
+  const all = (1n << 32n) - 1n;
+  return `${fromNumber(toNumber(ip) & (all << BigInt(32 - length)) & all, 4)}/${length}`;
 }
 
 function keyOf(kind: string, object: unknown): string {
