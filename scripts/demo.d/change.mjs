@@ -5,12 +5,21 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { check } from './checks.mjs';
-import { endAgent, PATIENCE, spread, startAgent, weft } from './cluster.mjs';
+import { endAgent, GUEST, spread, startAgent, weft } from './cluster.mjs';
 import { CLIENT, inNetns, NODES } from './lab.mjs';
-import { callPorts, inSandbox, LOAD, PORT, replicas, startReplica, VIP } from './mesh.mjs';
+import { callPorts, inSandbox, PORT, replicas, startReplica, VIP } from './mesh.mjs';
 import { RunError } from './run.mjs';
 
 const [n1, n2] = NODES;
+
+/**
+ * Milliseconds between two requests of a client, and until an answer is late. A guest has one processor: traffic that
+ * filled it would only make everything else wait.
+ */
+const LOAD = GUEST ? { pause: 150, timeout: 15_000 } : { pause: 3, timeout: 3000 };
+/** How long traffic goes on with no agent, and how long after the last change. */
+const ALONE_MS = GUEST ? 5000 : 2000;
+const AFTER_MS = GUEST ? 1500 : 500;
 
 /** Two programs that ask without end: one in container c1, by name and VIP, one outside, through every node's port. */
 class Traffic {
@@ -79,7 +88,7 @@ export async function rollingUpdate() {
   await replace('r1', n1, 'r4', 14);
   await replace('r2', n1, 'r5', 15);
   await replace('r3', n2, 'r6', 16);
-  await sleep(500 * PATIENCE);
+  await sleep(AFTER_MS);
   const after = await traffic.end();
   checkTraffic('rolling update', before, after);
   const met = new Set(after.flatMap((row) => Object.keys(row.replicas)));
@@ -112,13 +121,13 @@ export async function crash(lb) {
   await traffic.flows();
   await Promise.all(NODES.map((node) => endAgent(node, 'SIGKILL')));
   const dead = await traffic.counts();
-  await sleep(1500 * PATIENCE);
+  await sleep(ALONE_MS);
   checkTraffic('no agent runs', dead, await traffic.counts());
   const alone = await traffic.counts();
   for (const node of NODES) {
     const { adopted, changes, ms } = await startAgent(node, lb);
     check(`restart of ${node.name}, which adopts ${adopted} objects in ${ms} ms`, '0 changes', `${changes} changes`);
   }
-  await sleep(500 * PATIENCE);
+  await sleep(AFTER_MS);
   checkTraffic('agents restarted', alone, await traffic.end());
 }

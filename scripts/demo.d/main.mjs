@@ -40,8 +40,11 @@ function fail(cause) {
   process.exit(1);
 }
 
+const began = Date.now();
+const seconds = () => Math.round((Date.now() - began) / 1000);
+
 async function scene(title, act) {
-  console.log(`\n== ${title}`);
+  console.log(`\n== ${title} (after ${seconds()} s)`);
   await act();
 }
 
@@ -105,7 +108,6 @@ Take it down:
 }
 
 async function main() {
-  const began = Date.now();
   const owner = livingOwner();
   if (owner !== undefined) throw new RunError(`another demo runs as process ${owner}`);
   if (exists()) {
@@ -121,7 +123,7 @@ async function main() {
     broken = cause;
   }
   printTable();
-  console.log(`\n${failures()} of the checks failed; took ${Math.round((Date.now() - began) / 1000)} s`);
+  console.log(`\n${failures()} of the checks failed; took ${seconds()} s`);
   if (values.keep) keep();
   else await end();
   if (broken !== undefined) fail(broken);

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { check } from './checks.mjs';
-import { ask, PATIENCE, sandboxNetns, shellLine, spread, weft, weftArgv, weftEnvironment } from './cluster.mjs';
+import { ask, sandboxNetns, shellLine, spread, weft, weftArgv, weftEnvironment } from './cluster.mjs';
 import { CLIENT, inNetns, NODES } from './lab.mjs';
 import { RunError, run } from './run.mjs';
 
@@ -144,6 +144,3 @@ export async function secondOpinion() {
   check('ipvsadm: real servers of the VIP on n1', '10.20.0.11 10.20.0.12 10.20.0.13', onApp);
   check('ipvsadm: real servers of the port on n3', '10.0.0.11 10.0.0.12 10.0.0.13', onIngress);
 }
-
-/** Traffic for the second half waits this long for an answer, and this long between two requests (ms). */
-export const LOAD = PATIENCE > 1 ? { pause: 40, timeout: 15_000 } : { pause: 3, timeout: 3000 };

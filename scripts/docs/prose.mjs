@@ -68,7 +68,8 @@ const PUBLIC = new Set([
 export function localWords(root, file) {
   const text = fs.readFileSync(path.join(root, file), 'utf8');
   const urls = [...text.matchAll(/\bhttps?:\/\/([^\s/)>\]`"'|:]+)/g)];
-  const hosts = urls.map((match) => match[1]).filter((host) => !PUBLIC.has(host));
+  // An address or a bare name is an example's, not a machine's.
+  const hosts = urls.map((match) => match[1]).filter((host) => /[a-z]\./i.test(host) && !PUBLIC.has(host));
   const paths = [...text.matchAll(/(?<![\w.$}~:/<>*…-])\/([\w.-]+)/g)]
     .map((match) => match[1])
     .filter((first) => !/^\d+$/.test(first) && !EVERYWHERE.has(first) && !API.has(first));

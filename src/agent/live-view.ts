@@ -11,6 +11,8 @@ import {
 
 /** Where the resolver finds the namespace of a sandbox. */
 export type NetnsPath = (sandbox: string) => string;
+/** Where a resolver listened there last, so that the next one does too. */
+export type LastPorts = (sandbox: string) => { udp: number; tcp: number } | undefined;
 
 /**
  * The view that the resolver should have, entry by entry, and which entries it has not been told of. An entry is made
@@ -31,7 +33,10 @@ export class LiveView {
   /** Something is to be told, be it nothing: a patch makes the resolver try again what failed. */
   #urgent = false;
 
-  constructor(readonly netnsPath: NetnsPath) {}
+  constructor(
+    readonly netnsPath: NetnsPath,
+    readonly lastPorts: LastPorts,
+  ) {}
 
   get networks(): ReadonlyMap<string, NetworkNames> {
     return this.#networks;
@@ -71,7 +76,7 @@ export class LiveView {
       revision: ++this.revision,
       upstreams: this.#upstreams,
       networks: Object.fromEntries(this.#networks),
-      sandboxes: Object.fromEntries(this.#sandboxes),
+      sandboxes: this.#withPorts(Object.fromEntries(this.#sandboxes)) as ViewJson['sandboxes'],
     };
   }
 
@@ -92,7 +97,7 @@ export class LiveView {
       revision: ++this.revision,
       ...upstreams,
       ...(networks && { networks }),
-      ...(sandboxes && { sandboxes }),
+      ...(sandboxes && { sandboxes: this.#withPorts(sandboxes) }),
     };
   }
 

@@ -32,9 +32,14 @@ export class Listener {
   }
 
   /** @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE */
-  static async open(native: NamespaceSockets, chain: Chain, sandbox: string, netns: string): Promise<Listener> {
+  static async open(
+    native: NamespaceSockets,
+    chain: Chain,
+    sandbox: string,
+    { netns, ports }: Pick<SandboxView, 'netns' | 'ports'>,
+  ): Promise<Listener> {
     let listener: Listener | undefined;
-    const sockets = await openSockets(native, netns, (socket) => listener?.accept(socket));
+    const sockets = await openSockets(native, netns, (socket) => listener?.accept(socket), ports);
     listener = new Listener(sandbox, netns, chain, sockets);
     return listener;
   }

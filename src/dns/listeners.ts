@@ -3,6 +3,7 @@ import { WeftError } from '../base/errors.js';
 import type { Chain } from './chain.js';
 import { Listener } from './listener.js';
 import { type NamespaceSockets, netnsIdentity } from './sockets.js';
+import type { SandboxView } from './view.js';
 
 /** Where a sandbox's resolver listens, and in which namespace (`DEV:INO`). */
 export interface BoundSandbox {
@@ -53,7 +54,7 @@ export class Listeners {
     for (const name of names) {
       const sandbox = sandboxes.get(name);
       if (!sandbox) continue;
-      await this.#ensure(name, sandbox.netns);
+      await this.#ensure(name, sandbox);
       // Opening a socket takes a thread and a third of a millisecond: let queries in between.
       await setImmediate();
     }
@@ -63,12 +64,13 @@ export class Listeners {
     for (const [name, listener] of this.#open) this.#close(name, listener);
   }
 
-  async #ensure(name: string, netns: string): Promise<void> {
+  async #ensure(name: string, sandbox: SandboxView): Promise<void> {
+    const { netns } = sandbox;
     try {
       const open = this.#open.get(name);
       if (open?.netns === netns && open.sockets.identity === netnsIdentity(this.native, netns)) return;
       if (open) this.#close(name, open);
-      this.#open.set(name, await Listener.open(this.native, this.chain, name, netns));
+      this.#open.set(name, await Listener.open(this.native, this.chain, name, sandbox));
       this.#errors.delete(name);
     } catch (error) {
       const known = error instanceof WeftError ? error : new WeftError('WEFT_INTERNAL', String(error));

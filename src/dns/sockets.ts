@@ -11,7 +11,7 @@ export interface NamespaceSockets {
   netnsIdentity(fd: number): { dev: bigint; ino: bigint };
   socketOpen(
     netnsFd: number,
-    spec: { type: 'udp' | 'tcp'; family: 4 | 6; address: string; port: number },
+    spec: { type: 'udp' | 'tcp'; family: 4 | 6; address: string; port: number; reuseAddr: boolean },
   ): { fd: number; port: number };
   closeFd(fd: number): void;
 }
@@ -40,7 +40,7 @@ export function netnsIdentity(native: NamespaceSockets, path: string): string {
 }
 
 /**
- * Open both sockets at random ports. Nothing stays open where one of them fails.
+ * Open both sockets, at the ports given where those are free, else at random ones. Nothing stays open where one fails.
  * @param onConnection of the TCP server; half-open connections are kept, as a client may close its side once it has asked
  * @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE
  */
@@ -48,12 +48,13 @@ export async function openSockets(
   native: NamespaceSockets,
   path: string,
   onConnection: (socket: net.Socket) => void,
+  ports: { udp: number; tcp: number } = { udp: 0, tcp: 0 },
 ): Promise<SandboxSockets> {
   const born = withNetns(native, path, (netns) => {
     const identity = identityText(native, netns);
-    const udp = bound(native, netns, 'udp');
+    const udp = bound(native, netns, 'udp', ports.udp);
     try {
-      return { identity, udp, tcp: bound(native, netns, 'tcp') };
+      return { identity, udp, tcp: bound(native, netns, 'tcp', ports.tcp) };
     } catch (error) {
       native.closeFd(udp.fd);
       throw error;
@@ -121,11 +122,20 @@ function identityText(native: NamespaceSockets, fd: number): string {
   return `${dev}:${ino}`;
 }
 
-function bound(native: NamespaceSockets, netns: number, type: 'udp' | 'tcp'): { fd: number; port: number } {
+function bound(
+  native: NamespaceSockets,
+  netns: number,
+  type: 'udp' | 'tcp',
+  port: number,
+): { fd: number; port: number } {
+  // SO_REUSEADDR lets a port be bound on which connections of an earlier resolver are in TIME_WAIT.
+  const spec = { type, family: 4, address: LISTEN_ADDRESS, port, reuseAddr: type === 'tcp' } as const;
   try {
-    return native.socketOpen(netns, { type, family: 4, address: LISTEN_ADDRESS, port: 0 });
+    return native.socketOpen(netns, spec);
   } catch (error) {
-    const hint = (error as { code?: unknown }).code === 'EADDRNOTAVAIL' ? BRING_LO_UP : undefined;
-    throw new WeftError('WEFT_UNAVAILABLE', `${type} ${LISTEN_ADDRESS}: ${(error as Error).message}`, hint);
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE' && port !== 0) return bound(native, netns, type, 0);
+    const hint = code === 'EADDRNOTAVAIL' ? BRING_LO_UP : undefined;
+    throw new WeftError('WEFT_UNAVAILABLE', `${type} ${LISTEN_ADDRESS}: ${message}`, hint);
   }
 }

@@ -20,6 +20,8 @@ export interface SandboxJson {
   networks: string[];
   /** Asked instead of the view's upstreams. */
   dns?: string[];
+  /** Where to listen, unless somebody else does. */
+  ports?: { udp: number; tcp: number };
   /** Of the sandbox's resolv.conf: its libraries append these, the resolver does not. */
   search?: string[];
   /** Answered from the sandbox's hosts file; here so that a view says which container it is about. */
@@ -81,7 +83,7 @@ function checked(view: View): View {
 }
 
 function parseSandbox(json: unknown, at: string): SandboxView {
-  const fields = object(json, at, ['netns', 'networks', 'dns?', 'search?', 'hostname?']);
+  const fields = object(json, at, ['netns', 'networks', 'dns?', 'ports?', 'search?', 'hostname?']);
   if (typeof fields.netns !== 'string' || !fields.netns.startsWith('/'))
     throw invalid(`${at}.netns`, 'not an absolute path');
   if (fields.search !== undefined) strings(fields.search, `${at}.search`);
@@ -91,7 +93,18 @@ function parseSandbox(json: unknown, at: string): SandboxView {
     netns: fields.netns,
     networks: strings(fields.networks, `${at}.networks`),
     servers: fields.dns === undefined ? undefined : servers(fields.dns, `${at}.dns`),
+    ...(fields.ports !== undefined && { ports: parsePorts(fields.ports, `${at}.ports`) }),
   };
+}
+
+function parsePorts(json: unknown, at: string): { udp: number; tcp: number } {
+  const { udp, tcp } = object(json, at, ['udp', 'tcp']);
+  return { udp: port(udp, `${at}.udp`), tcp: port(tcp, `${at}.tcp`) };
+}
+
+function port(json: unknown, at: string): number {
+  if (typeof json === 'number' && Number.isInteger(json) && json >= 1 && json <= 65535) return json;
+  throw invalid(at, 'not a port');
 }
 
 function parseNetwork(json: unknown, at: string): NetworkView {

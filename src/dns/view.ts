@@ -21,6 +21,11 @@ export interface SandboxView {
   networks: readonly string[];
   /** Name servers of its own, instead of the node's. */
   servers: readonly Server[] | undefined;
+  /**
+   * Of an earlier resolver's sockets. Rules lead there, and so do tracked flows: a client that keeps its port would be
+   * sent to the old ports for as long as it asks.
+   */
+  ports?: { udp: number; tcp: number };
 }
 
 export interface NetworkView {

@@ -28,5 +28,3 @@ export type Endpoint = Omit<z.output<typeof endpointBody>, 'mac' | 'ifname'> & {
   mac: string;
   ifname: string;
 };
-
-export const endpointId = (sandbox: string, network: string): string => `${sandbox}:${network}`;

@@ -36,7 +36,8 @@ export const requestsIn = (trace: string): number => trace.split('\n').filter(is
 
 const pidOf = (line: string): string => line.split(' ')[0] ?? '';
 const isRequest = (line: string): boolean => /send(msg|to)\(.*nlmsg_type=/.test(line);
-const decoded = (line: string): string => line.replace(/\\x([0-9a-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+const decoded = (line: string): string =>
+  line.replace(/\\x([0-9a-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 
 function isQuestion(line: string, sockets: ReadonlyMap<string, string>): boolean {
   const protocol = sockets.get(/send(?:msg|to)\((\d+)/.exec(line)?.[1] ?? '');

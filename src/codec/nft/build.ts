@@ -9,7 +9,7 @@ import type { Rule } from './rule.js';
 export * from './build/act.js';
 export * from './build/match.js';
 export * from './build/sets.js';
-export type { Source, Statement } from './build/statement.js';
+export type { Statement } from './build/statement.js';
 export * from './build/terms.js';
 
 /*

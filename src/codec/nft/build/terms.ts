@@ -1,5 +1,4 @@
 import type { CtKey, MetaKey } from '../expr/load.js';
-import { FIB_DADDR } from '../expr/load.js';
 import type { Expr } from '../expr.js';
 import type { DataType, RawField } from '../types.js';
 
@@ -77,10 +76,6 @@ export const udp = {
   sport: header('inet_service', 'transport', 0, 2, 'udp'),
   dport: header('inet_service', 'transport', 2, 2, 'udp'),
 } as const;
-export const sctp = {
-  sport: header('inet_service', 'transport', 0, 2, 'sctp'),
-  dport: header('inet_service', 'transport', 2, 2, 'sctp'),
-} as const;
 
 /** Packet metadata; `ibrname` needs nft_meta_bridge in the kernel. */
 export const meta = {
@@ -115,13 +110,6 @@ export const CT_ESTABLISHED = 1 << 1;
 export const CT_RELATED = 1 << 2;
 export const CT_NEW = 1 << 3;
 export const CT_UNTRACKED = 1 << 6;
-
-/** Kind of the destination address in the routing table of the namespace, RTN_*: 2 is local. */
-export const fibDaddrType: Term<'fib_addrtype'> = {
-  type: 'fib_addrtype',
-  needs: [],
-  load: (dreg) => [{ expr: 'fib', flags: FIB_DADDR, result: 'type', dreg }],
-};
 
 /** 0..modulus-1 in turn (`inc`) or by lot; typed `mark` so that maps of it can be listed and loaded by nft. */
 export function numgen(mode: 'inc' | 'random', modulus: number, offset = 0): Term<'mark'> {
