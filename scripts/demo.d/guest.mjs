@@ -9,14 +9,17 @@ const { values } = parseArgs({ options: { lb: { type: 'string', default: 'ipvs' 
 /** Some twenty node programs at a time, 60 MB each. The host gives it as it is touched. */
 const MEMORY = '3000M';
 
-const guest = await boot({ memory: MEMORY });
+const booting = boot({ memory: MEMORY });
 for (const [signal, status] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
   ['SIGHUP', 129],
 ]) {
-  process.once(signal, () => guest.stop().finally(() => process.exit(status)));
+  // A guest that still boots is stopped when it is up: boot() then has removed its files.
+  const stopped = () => booting.then((guest) => guest.stop());
+  process.once(signal, () => stopped().finally(() => process.exit(status)));
 }
+const guest = await booting;
 console.log(`# guest up in ${(guest.bootMs / 1000).toFixed(1)} s`);
 const main = fileURLToPath(new URL('main.mjs', import.meta.url));
 const { code } = await guest.runNode([main, '--lb', values.lb], {

@@ -1,4 +1,4 @@
-import type { PatchJson, ViewJson } from '../dns/view-json.js';
+import type { PatchJson, SandboxJson, ViewJson } from '../dns/view-json.js';
 import type { Wish } from '../model/registry.js';
 import {
   type AffectedNames,
@@ -76,7 +76,7 @@ export class LiveView {
       revision: ++this.revision,
       upstreams: this.#upstreams,
       networks: Object.fromEntries(this.#networks),
-      sandboxes: this.#withPorts(Object.fromEntries(this.#sandboxes)) as ViewJson['sandboxes'],
+      sandboxes: Object.fromEntries([...this.#sandboxes].map(([id, names]) => [id, this.#withPorts(id, names)])),
     };
   }
 
@@ -89,6 +89,9 @@ export class LiveView {
       (id) => this.#takeSandbox(wish, id),
       this.#again,
     );
+    for (const [id, names] of Object.entries(sandboxes ?? {})) {
+      if (sandboxes && names) sandboxes[id] = this.#withPorts(id, names);
+    }
     const upstreams = this.#upstreamsDue ? { upstreams: this.#upstreams } : {};
     const needed = this.#urgent || networks !== undefined || sandboxes !== undefined;
     this.#settled();
@@ -97,7 +100,7 @@ export class LiveView {
       revision: ++this.revision,
       ...upstreams,
       ...(networks && { networks }),
-      ...(sandboxes && { sandboxes: this.#withPorts(sandboxes) }),
+      ...(sandboxes && { sandboxes }),
     };
   }
 
@@ -139,6 +142,12 @@ export class LiveView {
     const names = sandboxNames(wish, sandbox, this.netnsPath(id));
     this.#sandboxes.set(id, names);
     return names;
+  }
+
+  /** Ports are no part of what makes an entry another: the resolver is asked for those it told. */
+  #withPorts(id: string, names: SandboxNames): SandboxJson {
+    const last = this.lastPorts(id);
+    return last ? { ...names, ports: { udp: last.udp, tcp: last.tcp } } : names;
   }
 
   #settled(): void {

@@ -70,7 +70,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
 
   constructor(readonly options: ResolverKeeperOptions) {
     super();
-    this.#view = new LiveView(options.netnsPath);
+    this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox));
     const { runDir, logLevel } = options;
     this.#client = new ResolverClient({
       runDir,

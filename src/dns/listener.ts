@@ -2,6 +2,7 @@ import type net from 'node:net';
 import type { Chain } from './chain.js';
 import { Frames, framed } from './frames.js';
 import { type NamespaceSockets, openSockets, type SandboxSockets } from './sockets.js';
+import type { SandboxView } from './view.js';
 
 /** Connections of one sandbox at a time; each may hold an unfinished message of 64 KiB. */
 const CONNECTIONS = 128;

@@ -35,7 +35,7 @@ type Row = Record<string, unknown>;
  */
 interface Eye {
   command: string;
-  seen(row: Row, rows: Row[]): string | undefined;
+  seen(row: Row): string | undefined;
   wished(object: never): string;
 }
 
@@ -141,7 +141,8 @@ class RealHost implements Host {
     for (const ns of [NODE_NS, ...this.spaces.pins()]) {
       for (const [kind, { command, seen, wished }] of Object.entries(EYES)) {
         const rows = JSON.parse((await this.#run(ns, command)) || '[]') as Row[];
-        const there = rows.flatMap((row) => seen(row, rows)?.split('\n') ?? []).sort();
+        // A kernel with bridge VLANs shows a row of a bridge once more for each VLAN of the port.
+        const there = [...new Set(rows.flatMap((row) => seen(row)?.split('\n') ?? []))].sort();
         const objects = desired.in(ns, kind).map((wanted) => wanted.object as { type?: string });
         const wanted = objects
           .filter((o) => o.type !== 'present')

@@ -5,6 +5,8 @@ const RTM_GET = 2;
 const NFNL_MSG_BATCH_BEGIN = '0x10';
 /** GENL_ID_CTRL of linux/genetlink.h: asks which families there are. */
 const GENL_ID_CTRL = '0x10';
+/** IPVS_CMD_GET_{SERVICE,DEST,DAEMON,CONFIG,INFO} of linux/ip_vs.h, the first byte after the header. */
+const IPVS_QUESTION = /nlmsg_pid=0\}, "\\x0[48bdf]\\x01/;
 /** What the agent tries in a throw-away namespace to learn what the kernel can do has a chain of this name. */
 const PROBE_CHAIN = [...'probe'].map((c) => `\\x${c.charCodeAt(0).toString(16)}`).join('');
 
@@ -42,7 +44,7 @@ const decoded = (line: string): string =>
 function isQuestion(line: string, sockets: ReadonlyMap<string, string>): boolean {
   const protocol = sockets.get(/send(?:msg|to)\((\d+)/.exec(line)?.[1] ?? '');
   const types = [...line.matchAll(/nlmsg_type=(\w+)/g)].map((found) => found[1] as string);
-  if (protocol === 'NETLINK_GENERIC') return types.every((type) => type === GENL_ID_CTRL);
+  if (protocol === 'NETLINK_GENERIC') return types.every((type) => type === GENL_ID_CTRL) || IPVS_QUESTION.test(line);
   if (protocol === 'NETLINK_NETFILTER') return types[0] !== NFNL_MSG_BATCH_BEGIN || line.includes(PROBE_CHAIN);
   return types.every((type) => type.includes('_GET') || (Number(type) - RTM_BASE) % 4 === RTM_GET);
 }
