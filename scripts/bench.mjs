@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import './system-path.mjs';
 import { chooseCpus } from '../bench/cpus.mjs';
 import { Lab } from '../bench/lab/lab.mjs';
 import { machine, table } from '../bench/report.mjs';

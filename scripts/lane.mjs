@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import './system-path.mjs';
 import { GuestRunner, HostRunner } from './lane/runners.mjs';
 import { counts, report } from './lane/verdict.mjs';
 

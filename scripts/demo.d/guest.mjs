@@ -10,21 +10,35 @@ const { values } = parseArgs({ options: { lb: { type: 'string', default: 'ipvs' 
 const MEMORY = '3000M';
 
 const booting = boot({ memory: MEMORY });
+let interrupted = false;
 for (const [signal, status] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
   ['SIGHUP', 129],
 ]) {
-  // A guest that still boots is stopped when it is up: boot() then has removed its files.
-  const stopped = () => booting.then((guest) => guest.stop());
-  process.once(signal, () => stopped().finally(() => process.exit(status)));
+  process.once(signal, () => {
+    interrupted = true;
+    // A guest that still boots is stopped when it is up: boot() then has removed its files.
+    const stopped = booting.then((guest) => guest.stop());
+    stopped.finally(() => process.exit(status));
+  });
 }
-const guest = await booting;
-console.log(`# guest up in ${(guest.bootMs / 1000).toFixed(1)} s`);
-const main = fileURLToPath(new URL('main.mjs', import.meta.url));
-const { code } = await guest.runNode([main, '--lb', values.lb], {
-  onStdout: (chunk) => process.stdout.write(chunk),
-  onStderr: (chunk) => process.stderr.write(chunk),
+
+async function show() {
+  const guest = await booting;
+  console.log(`# guest up in ${(guest.bootMs / 1000).toFixed(1)} s`);
+  const main = fileURLToPath(new URL('main.mjs', import.meta.url));
+  const { code } = await guest.runNode([main, '--lb', values.lb], {
+    onStdout: (chunk) => process.stdout.write(chunk),
+    onStderr: (chunk) => process.stderr.write(chunk),
+  });
+  await guest.stop();
+  process.exit(code);
+}
+
+show().catch((cause) => {
+  // What a signal ended fails, and is not the news.
+  if (interrupted) return;
+  console.error(`demo: ${cause.message}`);
+  process.exit(1);
 });
-await guest.stop();
-process.exit(code);

@@ -196,7 +196,8 @@ class RealHost implements Host {
 }
 
 async function choices(): Promise<BalancerChoice[]> {
-  const spaces = new Spaces(loadNative(), mkdtempSync(join(tmpdir(), 'weft-contract-probe-')));
+  const dir = mkdtempSync(join(tmpdir(), 'weft-contract-probe-'));
+  const spaces = new Spaces(loadNative(), dir);
   try {
     const { ipvs, nftBridge, bridgeConntrack } = await probe(spaces);
     const nft: BalancerChoice[] = nftBridge ? [{ name: 'nft', bridgeConntrack }] : [];
@@ -204,7 +205,7 @@ async function choices(): Promise<BalancerChoice[]> {
   } finally {
     spaces.closeAll();
     spaces.unmountIfEmpty();
-    rmSync(spaces.dir, { recursive: true, force: true });
+    rmSync(dir, { recursive: true, force: true });
   }
 }
 
