@@ -60,8 +60,10 @@ export function clusterCommands(program: Command): void {
   gossip
     .command('own')
     .description('this node’s own rows, for other nodes')
-    .action(async (_options, self: Command) => {
-      for await (const line of session(self).client.lines('/v1/gossip?follow=false')) process.stdout.write(`${line}\n`);
+    .option('--follow', 'go on with what changes, deletes included', false)
+    .action(async (options: Row, self: Command) => {
+      const path = `/v1/gossip?follow=${String(options.follow)}`;
+      for await (const line of session(self).client.lines(path)) process.stdout.write(`${line}\n`);
     });
 }
 

@@ -10,6 +10,9 @@ const IPVS_QUESTION = /nlmsg_pid=0\}, "\\x0[48bdf]\\x01/;
 /** What the agent tries in a throw-away namespace to learn what the kernel can do has a chain of this name. */
 const PROBE_CHAIN = [...'probe'].map((c) => `\\x${c.charCodeAt(0).toString(16)}`).join('');
 
+/** Ends the line of a call that had not come back when another thread's was printed. */
+const UNFINISHED = ' <unfinished ...>';
+
 /** Options for `strace` that make a trace which `writesIn` reads. The traced program keeps its place in the tree. */
 export const STRACE = ['strace', '-f', '-D', '-xx', '-s', '65536', '-e', 'trace=socket,sendmsg,sendto,openat,execve'];
 
@@ -18,7 +21,7 @@ export const STRACE = ['strace', '-f', '-D', '-xx', '-s', '65536', '-e', 'trace=
  * for writing, programs started that are no questions.
  */
 export function writesIn(trace: string): string[] {
-  const lines = trace.split('\n');
+  const lines = joined(trace);
   const programs = new Set(lines.filter((line) => /execve\(.*= 0$/.test(line)).map(pidOf));
   // The first is the agent itself; what it starts speaks for itself by its name.
   programs.delete(pidOf(lines[0] ?? ''));
@@ -35,6 +38,19 @@ export function writesIn(trace: string): string[] {
 
 /** How many netlink requests a trace shows: a trace without any proves nothing. */
 export const requestsIn = (trace: string): number => trace.split('\n').filter(isRequest).length;
+
+/** Lines of a trace, with calls that another thread's line cut in two put together again. */
+function joined(trace: string): string[] {
+  const out: string[] = [];
+  const begun = new Map<string, string>();
+  for (const line of trace.split('\n')) {
+    const resumed = /<\.\.\. \w+ resumed>(.*)$/.exec(line);
+    if (line.endsWith(UNFINISHED)) begun.set(pidOf(line), line.slice(0, -UNFINISHED.length));
+    else if (resumed) out.push(`${begun.get(pidOf(line)) ?? line}${resumed[1]}`);
+    else out.push(line);
+  }
+  return out;
+}
 
 const pidOf = (line: string): string => line.split(' ')[0] ?? '';
 const isRequest = (line: string): boolean => /send(msg|to)\(.*nlmsg_type=/.test(line);

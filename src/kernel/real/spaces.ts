@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
@@ -110,6 +110,12 @@ export class Spaces {
     const host = hostMounts();
     this.#mounts = host.fd;
     this.#view = join(host.root, this.dir);
+    if (existsSync(this.#view)) return;
+    throw new WeftError(
+      'WEFT_INVALID_ARGUMENT',
+      `the host's mount namespace has no ${this.dir}: namespaces pinned there would die with the agent`,
+      'give a --run-dir that is on a file system of the host, and leave out PrivateTmp= and the like',
+    );
   }
 
   create(ns: Ns): void {
