@@ -123,7 +123,8 @@ async function main() {
     broken = cause;
   }
   printTable();
-  console.log(`\n${failures()} of the checks failed; took ${seconds()} s`);
+  const outcome = broken === undefined ? `${failures()} of the checks failed` : 'it broke off before the last check';
+  console.log(`\n${outcome}; took ${seconds()} s`);
   if (values.keep) keep();
   else await end();
   if (broken !== undefined) fail(broken);
