@@ -17,7 +17,7 @@ import {
 } from '../../codec/nft/build.js';
 import type { DataType } from '../../codec/nft/types.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
-import type { World } from '../../network/world.js';
+import type { Wants } from '../../network/world.js';
 import { IPPROTO } from '../backends.js';
 import type { Arena, Assignment, Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
@@ -73,7 +73,7 @@ export const ipvs: Balancer = {
         const protos = CLASSES[kind].filter((proto) => !frontend.port || frontend.port.proto === proto);
         if (protos.length === 0) continue;
         const mark = world.number('mark', markName(assignment, frontend.label, kind, arena), FIRST_MARK);
-        servers(world, arena, assignment, mark, wants);
+        servers(arena, assignment, mark, wants);
         for (const proto of protos) {
           const key = frontend.port
             ? frontendKey(family, frontend)
@@ -94,13 +94,7 @@ function markName({ service, network }: Assignment, label: string, kind: Class, 
   return `${service.id}/${network}/${arena.ingress ? label : kind}`;
 }
 
-function servers(
-  _world: World,
-  arena: Arena,
-  { service, family, backends }: Assignment,
-  fwmark: number,
-  wants: import('../../network/world.js').Wants,
-): void {
+function servers(arena: Arena, { service, family, backends }: Assignment, fwmark: number, wants: Wants): void {
   const why = `service ${service.id}`;
   wants.add(arena.ns, 'virtual-server', why, { family, fwmark, scheduler: 'rr' });
   for (const { ip, active } of backends) {

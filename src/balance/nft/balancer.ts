@@ -1,5 +1,4 @@
 import type { Family } from '../../base/ip.js';
-import { numgen } from '../../codec/nft/build.js';
 import { keyHex } from '../../codec/nft/types.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import type { Backend, Frontend } from '../backends.js';
@@ -44,7 +43,7 @@ export const nft: Balancer = {
       for (const [turn, backend] of active.entries()) {
         w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', backendId(backend.ip)));
       }
-      w.chain(chain, [turnRule(arena, of, active.length, tracked, (n) => numgen('inc', n))]);
+      w.chain(chain, [turnRule(arena, of, active.length, tracked)]);
       w.element(`svc${of}`, frontendKey(of, frontend), `goto ${chain}`);
     }
   },

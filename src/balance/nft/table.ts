@@ -14,6 +14,7 @@ import {
   map,
   meta,
   notrack,
+  numgen,
   type Statement,
   set,
   type Target,
@@ -123,16 +124,10 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
   );
 }
 
-/** The service's own chain: the next backend in turn, noted, and on to `learn`. */
-export function turnRule(
-  arena: Arena,
-  of: Family,
-  slots: number,
-  tracked: boolean,
-  turn: (n: number) => import('../../codec/nft/build.js').Term<'mark'>,
-): Statement[] {
+/** The rule of a service's own chain: the next backend in turn, noted, and on to `learn`. */
+export function turnRule(arena: Arena, of: Family, slots: number, tracked: boolean): Statement[] {
   const terms = frontendTerms(arena, of);
-  return [set(memory(tracked), map([...terms, turn(slots)], `slot${of}`)), goto(`learn${of}`)];
+  return [set(memory(tracked), map([...terms, numgen('inc', slots)], `slot${of}`)), goto(`learn${of}`)];
 }
 
 function trackedChains(w: TableWriter, arena: Arena, of: Family, toBackend: Statement): void {
@@ -153,7 +148,7 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
     size: FLOWS_MAX,
   });
   const remember = (op: 'update' | 'delete', timeout?: number): Statement =>
-    learn(op, flowKey(of), `flows${of}`, { data: meta.mark as never, ...(timeout !== undefined && { timeout }) });
+    learn(op, flowKey(of), `flows${of}`, { data: meta.mark, ...(timeout !== undefined && { timeout }) });
   if (of === 4) fragmentChain(w);
   const note = of === 4 ? [noteFirst] : [];
   w.chain(`touch${of}`, [
