@@ -1,7 +1,7 @@
 import { cidrText, nth, parseCidr } from '../base/cidr.js';
 import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
-import { nameOf, type Stored } from '../model/registry.js';
+import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import { NODE_NS } from '../objects/kind.js';
 import { ALIAS_PREFIX } from '../objects/link.js';
 import { MAIN_TABLE } from '../objects/route.js';
@@ -12,17 +12,25 @@ export const GATEWAY_BRIDGE = 'weft-gw';
 /** The sandbox's side; not ethN, so that networks connected later keep their order. */
 export const GATEWAY_INTERFACE = 'gw0';
 
-/** Does a sandbox reach the world: is it on any network that is not internal? */
-export function hasGateway(world: World, sandbox: string): boolean {
-  for (const { spec } of world.wish.endpoints.values()) {
-    if (spec.sandbox === sandbox && world.wish.networks.get(spec.network)?.spec.internal === false) return true;
+const gatewayCache = new WeakMap<Wish, ReadonlySet<string>>();
+
+/** Sandboxes that reach the world: on any network that is not internal. Made once for each reading of the wish. */
+function withGateway(wish: Wish): ReadonlySet<string> {
+  let sandboxes = gatewayCache.get(wish);
+  if (!sandboxes) {
+    const open = [...wish.endpoints.values()].filter(
+      ({ spec }) => wish.networks.get(spec.network)?.spec.internal === false,
+    );
+    sandboxes = new Set(open.map(({ spec }) => spec.sandbox));
+    gatewayCache.set(wish, sandboxes);
   }
-  return false;
+  return sandboxes;
 }
 
+export const hasGateway = (world: World, sandbox: string): boolean => withGateway(world.wish).has(sandbox);
+
 /** Does any sandbox of this node? The bridge is made with the first. */
-export const needsGateway = (world: World): boolean =>
-  [...world.wish.sandboxes.keys()].some((sandbox) => hasGateway(world, sandbox));
+export const needsGateway = (world: World): boolean => withGateway(world.wish).size > 0;
 
 /** A sandbox's address on the gateway bridge: the node's number for it, from the second address on. */
 export function gatewayAddress(world: World, sandbox: string): Ip {
