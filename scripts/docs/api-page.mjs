@@ -68,17 +68,28 @@ function typeText(schema) {
     case 'array':
       return `list of ${typeText(schema.items)}${countText(schema)}`;
     case 'object':
+      if (schema.properties) return fieldsText(schema.properties);
       return `map of name to ${typeText(schema.additionalProperties)}`;
     case 'integer':
     case 'number':
       return numberText(schema);
     case 'string':
-      return { ip: 'IP address', cidr: 'CIDR', mac: 'MAC address' }[schema.format] ?? 'text';
+      return (
+        { ip: 'IP address', cidr: 'CIDR', 'ip-or-cidr': 'IP address or CIDR', mac: 'MAC address' }[schema.format] ??
+        'text'
+      );
     case 'boolean':
       return 'true or false';
     default:
       throw new Error(`no words for the schema ${JSON.stringify(schema)}`);
   }
+}
+
+/** An object inside a field: `{ toSandbox, fromSandbox }`. */
+function fieldsText(properties) {
+  return `{ ${Object.entries(properties)
+    .map(([field, schema]) => `\`${field}\`: ${typeText(schema)}`)
+    .join('; ')} }`;
 }
 
 function countText({ minItems, maxItems }) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { endpointRoute } from '../model/endpoint.js';
 import { BODIES } from '../model/registry.js';
 import { publishSpec } from '../model/service.js';
 import type { Route } from './router.js';
@@ -12,7 +13,7 @@ export function openapi(routes: readonly Route[]): Record<string, unknown> {
     paths[path][route.method.toLowerCase()] = operation(route);
   }
   const registry = z.registry<{ id: string }>();
-  for (const schema of [...Object.values(BODIES), publishSpec])
+  for (const schema of [...Object.values(BODIES), publishSpec, endpointRoute])
     registry.add(schema, { id: schema.meta()?.id as string });
   const uri = (id: string) => `#/components/schemas/${id}`;
   const { schemas } = z.toJSONSchema(registry, { io: 'input', unrepresentable: 'any', uri });

@@ -1,8 +1,21 @@
 import { z } from 'zod';
-import { ip, mac, name } from './scalars.js';
+import { cidr, ip, mac, name } from './scalars.js';
 
 export const backendState = z.enum(['active', 'draining', 'unhealthy']);
 export type BackendState = z.output<typeof backendState>;
+
+/** A static route of an endpoint, in its sandbox. */
+export const endpointRoute = z
+  .strictObject({
+    dst: cidr,
+    via: ip.optional().describe('next hop; directly on the interface when not given'),
+    metric: z.int().min(0).max(0xffffffff).optional(),
+    type: z.enum(['unicast', 'blackhole', 'unreachable', 'prohibit']).default('unicast'),
+  })
+  .meta({ id: 'EndpointRoute' });
+
+/** Bits a second; a limit below 8 kbit/s is taken for a slip of units. */
+const rate = z.int().min(8_000).max(1e12);
 
 /** Body of `PUT /v1/endpoints/SANDBOX:NETWORK`: a sandbox on a network. */
 export const endpointBody = z
@@ -18,6 +31,24 @@ export const endpointBody = z
     service: name.optional().describe('service this endpoint is a backend of'),
     weight: z.int().min(0).max(65535).default(1),
     state: backendState.default('active'),
+    gwPriority: z
+      .int()
+      .min(-1000)
+      .max(1000)
+      .default(0)
+      .describe('the endpoint with the highest gives the default route; the name of the network decides a tie'),
+    defaultRoute: z.boolean().default(true).describe('false: never gives the default route'),
+    routes: z.array(endpointRoute).default([]).describe('static routes in the sandbox'),
+    sysctls: z
+      .record(z.string().regex(/^net\.(ipv4|ipv6)\.(conf|neigh)\.IFNAME\.[a-z0-9_]+$/), z.string())
+      .default({})
+      .describe('settings of the interface: net.ipv4.conf.IFNAME.log_martians, with IFNAME as it stands'),
+    bandwidth: z
+      .strictObject({
+        toSandbox: rate.optional().describe('bits a second into the sandbox'),
+        fromSandbox: rate.optional().describe('bits a second out of it'),
+      })
+      .default({}),
   })
   .meta({ id: 'Endpoint' });
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ip, name } from './scalars.js';
+import { publishSpec } from './service.js';
 
 /** A line of resolv.conf is made of these; `.` alone stands for "none" there (resolv.conf(5)). */
 const searchDomain = z
@@ -14,14 +15,20 @@ export const sandboxBody = z
   .strictObject({
     netns: z.string().startsWith('/').optional().describe('path of an existing network namespace'),
     pid: z.int().positive().optional().describe('process whose network namespace to use'),
+    host: z.boolean().default(false).describe('it uses the namespace of the node'),
+    share: name.optional().describe('sandbox whose namespace, endpoints and resolver it uses'),
+    ports: z.array(publishSpec).default([]).describe('ports of the node that lead to it (mode=host)'),
     hostname: name.optional(),
     dns: z.array(ip).default([]).describe('resolvers for names that weft does not know; the node’s when empty'),
     dnsSearch: z.array(searchDomain).default([]).describe('search domains of its resolv.conf'),
     labels: z.record(z.string(), z.string()).default({}),
   })
-  .refine((body) => body.netns === undefined || body.pid === undefined, {
-    message: 'netns and pid exclude each other',
-  })
+  .refine(
+    ({ netns, pid, host, share }) => [netns, pid, host || undefined, share].filter((x) => x !== undefined).length < 2,
+    {
+      message: 'netns, pid, host and share exclude each other',
+    },
+  )
   .meta({ id: 'Sandbox' });
 
 export type Sandbox = z.output<typeof sandboxBody>;

@@ -33,6 +33,11 @@ export const name = z.string().transform((text, context) => {
 });
 export const ip = parsed(canonicalIp, 'ip');
 export const cidr = parsed((text) => cidrText(parseCidr(text)), 'cidr');
+/** An address or a prefix, in canonical text. */
+export const addressOrCidr = parsed(
+  (text) => (text.includes('/') ? cidrText(parseCidr(text)) : canonicalIp(text)),
+  'ip-or-cidr',
+);
 export const mac = parsed(canonicalMac, 'mac');
 export const port = z.int().min(1).max(65535);
 export const proto = z.enum(['tcp', 'udp', 'sctp']);
@@ -43,7 +48,7 @@ export const vni = z.int().min(1).max(0xffffff);
 /** Codes for zod issues that are not ours, by the field they stand in. */
 const FIELD_CODES: [RegExp, WeftError['code']][] = [
   [/^(published|publishedEnd|target|dataPathPort|port)$/, 'WEFT_INVALID_PORT'],
-  [/^(subnets|ipRanges)$/, 'WEFT_INVALID_SUBNET'],
+  [/^(subnets|ipRanges|reserved)$/, 'WEFT_INVALID_SUBNET'],
 ];
 
 /**

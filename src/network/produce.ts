@@ -3,9 +3,9 @@ import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '..
 import type { Wanted } from '../reconcile/plan.js';
 import { gatewayBridge, gatewayLeg, hasGateway, needsGateway } from './gateway.js';
 import { ingressLeg } from './ingress.js';
-import { nodeRules } from './node-rules.js';
 import { returnElement, returnMap } from './overlay/returns.js';
-import { NETWORK_DRIVERS } from './registry.js';
+import { driverOf } from './registry.js';
+import { nodeRules } from './rules/node.js';
 import { sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
 import { isHere, Wants, type World } from './world.js';
@@ -43,7 +43,7 @@ export function produce(world: World, producer: string): Wanted[] {
 const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) => void } = {
   networks(world, network, wants) {
     if (!isHere(world, network)) return;
-    NETWORK_DRIVERS[network.spec.driver].network(world, network, wants);
+    driverOf(network).network(world, network, wants);
     if (network.spec.ingress) {
       returnMap(world, network, wants);
       ingressLeg(world, network, wants);
@@ -58,18 +58,18 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
   endpoints(world, endpoint, wants) {
     const network = world.wish.networks.get(endpoint.spec.network);
     if (!network) return;
-    NETWORK_DRIVERS[network.spec.driver].endpoint(world, network, endpoint, wants);
+    driverOf(network).endpoint(world, network, endpoint, wants);
     balanceClient(world, network, endpoint, wants);
   },
   peers(world, peer, wants) {
     const network = world.wish.networks.get(peer.spec.network);
-    if (network && isHere(world, network)) NETWORK_DRIVERS[network.spec.driver].peer(world, network, peer, wants);
+    if (network && isHere(world, network)) driverOf(network).peer(world, network, peer, wants);
   },
   nodes(world, node, wants) {
     for (const id of Object.keys(node.spec.addresses)) {
       const network = world.wish.networks.get(id);
       if (!network || !isHere(world, network)) continue;
-      NETWORK_DRIVERS[network.spec.driver].node(world, network, node, wants);
+      driverOf(network).node(world, network, node, wants);
       if (network.spec.ingress) returnElement(network, node, wants);
     }
   },

@@ -1,5 +1,11 @@
-import type { Network } from '../model/network.js';
+import type { Driver } from '../model/network.js';
+import type { Stored } from '../model/registry.js';
 import type { NetworkDriver } from './driver.js';
 import { overlay } from './overlay/driver.js';
 
-export const NETWORK_DRIVERS: Readonly<Record<Network['driver'], NetworkDriver>> = { overlay };
+const NETWORK_DRIVERS: Readonly<Partial<Record<Driver, NetworkDriver>>> = { overlay };
+
+/** Networks of drivers that are not there yet are refused before they get here (state/check.ts). */
+export function driverOf(network: Stored<'networks'>): NetworkDriver {
+  return NETWORK_DRIVERS[network.spec.driver] as NetworkDriver;
+}

@@ -3,6 +3,7 @@ import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Endpoint } from '../model/endpoint.js';
 import type { Network } from '../model/network.js';
+import { optionsOf } from '../model/options.js';
 import type { Stored, Table, Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
@@ -40,6 +41,12 @@ export function checkNetworkAlone(id: string, spec: Network): void {
       'leave out --encrypted',
     );
   }
+  if (spec.driver !== 'overlay') {
+    throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": driver ${spec.driver} is not supported yet`);
+  }
+  optionsOf(spec.driver, spec);
+  if (spec.vnis.length > 0) throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": vnis are not supported yet`);
+  if (spec.subnets.length === 0) throw subnetError(`network "${id}" has no subnet`, 'give --subnet CIDR');
   const prefixes = spec.subnets.map(parseCidr);
   const extra = spec.gateways[prefixes.length];
   if (extra !== undefined) throw subnetError(`gateway ${extra} has no subnet`, 'give one gateway a subnet');
@@ -106,7 +113,7 @@ function checkAgainst(id: string, spec: Network, prefixes: Prefix[], other: Stor
 
 /** Networks cannot change under their endpoints: what shapes the kernel objects is fixed once made. */
 export function checkNetworkChange(before: Stored<'networks'>, spec: Network): void {
-  const fixed = ['driver', 'subnets', 'gateways', 'vni', 'ingress'] as const;
+  const fixed = ['driver', 'subnets', 'gateways', 'vni', 'vnis', 'ingress'] as const;
   const changed = fixed.filter((field) => JSON.stringify(before.spec[field]) !== JSON.stringify(spec[field]));
   if (changed.length === 0) return;
   throw new WeftError(
@@ -142,6 +149,13 @@ export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxe
       'choose a name that does not start with net-',
     );
   }
+  for (const [given, what] of [
+    [spec.host, 'host'],
+    [spec.share !== undefined, 'share'],
+    [spec.ports.length > 0, 'ports'],
+  ] as const) {
+    if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `sandbox "${id}": ${what} is not supported yet`);
+  }
   if (before && (before.spec.netns !== spec.netns || before.spec.pid !== spec.pid)) {
     throw new WeftError(
       'WEFT_CONFLICT',
@@ -156,6 +170,16 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
   const network = wish.networks.get(spec.network);
   if (!network) throw missing('network', spec.network, 'weft network ls');
   if (!wish.sandboxes.has(spec.sandbox)) throw missing('sandbox', spec.sandbox, `weft sandbox create ${spec.sandbox}`);
+  const later = {
+    routes: spec.routes.length > 0,
+    sysctls: Object.keys(spec.sysctls).length > 0,
+    gwPriority: spec.gwPriority !== 0,
+    defaultRoute: !spec.defaultRoute,
+    bandwidth: Object.keys(spec.bandwidth).length > 0,
+  };
+  for (const [what, given] of Object.entries(later)) {
+    if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `endpoint "${id}": ${what} is not supported yet`);
+  }
   checkFamilies(spec.addresses);
   for (const ip of spec.addresses) checkAddress(wish, network, ip, id);
   checkMac(wish, network.id, spec.mac, id);

@@ -1,0 +1,13 @@
+import { GATEWAY_BRIDGE, needsGateway } from '../gateway.js';
+import type { Feature } from './node.js';
+
+/** Containers out by the gateway bridge, and never to each other through it. */
+export const gatewayRules: Feature = (world, of, book) => {
+  if (of === 6 || !needsGateway(world)) return;
+  book.outgoing(of, [`-s ${world.gateway.subnet} ! -o ${GATEWAY_BRIDGE} -j MASQUERADE`]);
+  book.forward(of, [
+    `-o ${GATEWAY_BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    `-i ${GATEWAY_BRIDGE} -o ${GATEWAY_BRIDGE} -j DROP`,
+    `-i ${GATEWAY_BRIDGE} -j ACCEPT`,
+  ]);
+};
