@@ -1,9 +1,10 @@
 import { EventEmitter, once } from 'node:events';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Kernel } from '../kernel/port.js';
+import type { Kind } from '../objects/kind.js';
 import { KINDS } from '../objects/registry.js';
 import { type Desired, Dirt, scopeId } from './desired.js';
-import { everything, Pass, type PassResult, type PruneGate } from './pass.js';
+import { everything, Pass, type PassResult, type PruneGate, type Unread } from './pass.js';
 import type { Clash, Held, Op } from './plan.js';
 
 /** Why a scope is looked at; decides whether a difference is drift (somebody else's doing). */
@@ -47,6 +48,8 @@ interface Failing {
 const COALESCE_MS = 20;
 /** A full comparison this often finds what no notification told: FDB flags, bridge-nf sysctls, legacy tables. */
 const SWEEP_MS = 30_000;
+/** In place of a key: all that is in a scope. */
+const WHOLE = '';
 const BACKOFF_MS = [200, 500, 1000, 2000, 5000, 10_000, 30_000] as const;
 
 /** Runs passes, one at a time, whenever something is dirty; keeps what failed and tries it again with backoff. */
@@ -174,7 +177,7 @@ export class Loop extends EventEmitter<LoopEvents> {
       if (result.again.scopes.size === 0) this.appliedRevision = Math.max(this.appliedRevision, revision);
       this.emit('pass', result, causes);
     } catch (error) {
-      // Observing failed as a whole (ENOBUFS, a namespace that vanished): look again, later, for the same reasons.
+      // Not one scope but the pass broke off: look again, later, for the same reasons.
       this.#unobserved(error);
       this.#postpone(dirt, causes, wished);
     } finally {
@@ -206,6 +209,7 @@ export class Loop extends EventEmitter<LoopEvents> {
     const now = Date.now();
     const failed = new Set<string>();
     for (const { op, error } of result.failed) failed.add(this.#fail(op.ns, op.kind, op.key, op.owner, error, now));
+    for (const unread of result.unread) for (const id of this.#missed(unread, now)) failed.add(id);
     for (const clash of result.clashes) {
       failed.add(this.#fail(clash.ns, clash.kind, clash.key, clash.owner, clashError(clash), now));
     }
@@ -215,6 +219,14 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.held = [...this.held.filter((h) => !looked(h)), ...result.held];
     this.clashes = [...this.clashes.filter((c) => !looked(c)), ...result.clashes];
     this.#retryLater();
+  }
+
+  /** Nothing is known of a scope: what the wish has there waits, and so does what may have to go. */
+  #missed({ ns, kind, keys, error }: Unread, now: number): string[] {
+    const of = KINDS.get(kind) as Kind<unknown> | undefined;
+    const owners = new Map<string, string>(keys === 'all' ? [[WHOLE, '']] : [...keys].map((key) => [key, '']));
+    for (const { object, owner } of this.desired.in(ns, kind, keys)) owners.set(of?.key(object) ?? WHOLE, owner);
+    return [...owners].map(([key, owner]) => this.#fail(ns, kind, key, owner, error, now));
   }
 
   #drifted(drift: Drift): void {
@@ -255,7 +267,7 @@ export class Loop extends EventEmitter<LoopEvents> {
     for (const f of this.#failing.values()) {
       if (f.nextAt > now) continue;
       // A transaction that failed says nothing about its parts: all of the scope is looked at again.
-      if (KINDS.get(f.kind)?.atomic) dirt.add(f.ns, f.kind);
+      if (f.key === WHOLE || KINDS.get(f.kind)?.atomic) dirt.add(f.ns, f.kind);
       else dirt.add(f.ns, f.kind, f.key);
     }
     if (dirt.scopes.size > 0) this.wake(dirt, 'retry');
@@ -277,5 +289,5 @@ function clashError(clash: Clash): WeftError {
 function isDrift(op: Op, causes: ReadonlySet<Cause>, wished: Dirt, failing: ReadonlyMap<string, unknown>): boolean {
   if (causes.has('start')) return false;
   if (covers(wished, op.ns, op.kind, op.key)) return false;
-  return !failing.has(`${op.ns}|${op.kind}|${op.key}`);
+  return ![op.key, WHOLE].some((key) => failing.has(`${op.ns}|${op.kind}|${key}`));
 }

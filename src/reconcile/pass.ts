@@ -13,10 +13,18 @@ export interface Failure {
   error: WeftError;
 }
 
+/** A scope that could not be read: nothing of it was compared or changed. */
+export interface Unread extends Scope {
+  keys: Keys;
+  error: WeftError;
+}
+
 export interface PassResult {
   /** Operations that the kernel accepted. */
   done: Op[];
   failed: Failure[];
+  /** One unreadable container must not hold up the others: the pass goes on without it. */
+  unread: Unread[];
   held: Held[];
   clashes: Clash[];
   /** How many objects of ours were found as wished. */
@@ -32,6 +40,7 @@ export type PruneGate = (ns: Ns, kind: string, key: string) => string | undefine
 interface Work extends Scope {
   keys: Keys;
   plan?: Plan;
+  error?: WeftError;
   /** Objects found as wished, by the plan. */
   kept?: number;
 }
@@ -54,6 +63,7 @@ export class Pass {
   readonly result: PassResult = {
     done: [],
     failed: [],
+    unread: [],
     held: [],
     clashes: [],
     kept: 0,
@@ -95,7 +105,11 @@ export class Pass {
 
   /** By the last plan of each scope: what was planned anew after a link was made would count twice. */
   #summarise(): void {
-    for (const { ns, kind, keys, plan: made, kept } of this.#work.values()) {
+    for (const { ns, kind, keys, plan: made, kept, error } of this.#work.values()) {
+      if (error) {
+        this.result.unread.push({ ns, kind, keys, error });
+        continue;
+      }
       this.result.held.push(...(made?.held ?? []));
       this.result.clashes.push(...(made?.clashes ?? []));
       this.result.kept += kept ?? 0;
@@ -105,7 +119,14 @@ export class Pass {
   }
 
   async #planned(work: Work): Promise<Plan> {
-    if (work.plan) return work.plan;
+    work.plan ??= await this.#compare(work).catch((error) => {
+      work.error = toWeftError(error);
+      return { ops: [], held: [], clashes: [] };
+    });
+    return work.plan;
+  }
+
+  async #compare(work: Work): Promise<Plan> {
     const kind = kindOf(work.kind);
     const where = this.kernel.where(work.ns) ?? { ns: work.ns, nsOwned: true };
     const want = this.desired.in(work.ns, work.kind, work.keys);
@@ -114,7 +135,6 @@ export class Pass {
     let have = await this.kernel.port(work.kind).observe(work.ns, objects, keys === 'all' ? undefined : keys);
     if (keys !== 'all') have = have.filter((object) => keys.has(kind.key(object)));
     const made = plan(kind, where, want, have, (key) => this.gate(work.ns, work.kind, key));
-    work.plan = made;
     work.kept = want.length - made.clashes.length - made.ops.filter((op) => op.verb !== 'remove').length;
     this.#settle(work, have);
     return made;

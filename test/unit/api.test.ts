@@ -234,7 +234,7 @@ test('wait=applied answers when a pass has applied it, or with 504 when the time
       api.loop.appliedRevision = api.rig.store.revision;
       api.loop.emit(
         'pass',
-        { done: [], failed: [], held: [], clashes: [], kept: 0, looked: new Dirt(), again: new Dirt() },
+        { done: [], failed: [], unread: [], held: [], clashes: [], kept: 0, looked: new Dirt(), again: new Dirt() },
         new Set(),
       );
     }, 50);
