@@ -5,6 +5,9 @@ import { addressOrCidr, cidr, ip, labels, vni } from './scalars.js';
 export const DRIVERS = ['overlay', 'bridge', 'macvlan', 'ipvlan', 'host', 'none'] as const;
 export type Driver = (typeof DRIVERS)[number];
 
+/** Networks of one node alone: no other agent has a say in them. */
+export const isLocalScope = (driver: Driver): boolean => driver !== 'overlay';
+
 /** Body of `PUT /v1/networks/NAME`. */
 export const networkBody = z
   .strictObject({

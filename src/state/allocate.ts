@@ -1,51 +1,79 @@
-import { last, nth, type Prefix, parseCidr, size } from '../base/cidr.js';
+import { cidrText, toNumber } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
-import type { Ip } from '../base/ip.js';
+import { family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { holders } from './check.js';
+import { holdersOf } from './holders.js';
+import { firstFree, type Pool, poolsOf } from './pools.js';
+
+/** Where the next search of a pool begins, kept over restarts: serial allocation, so that a freed address rests. */
+export class Cursors {
+  /** Those that this change moves. */
+  readonly moved = new Map<string, bigint>();
+  constructor(readonly kept: ReadonlyMap<string, bigint>) {}
+
+  /** Number of the address to look at first. */
+  get(key: string): bigint {
+    return this.moved.get(key) ?? this.kept.get(key) ?? 0n;
+  }
+
+  move(key: string, to: bigint): void {
+    this.moved.set(key, to);
+  }
+}
+
+/** A cursor's name: network and family. Names of networks have no slash. */
+const cursorOf = (network: string, pool: Pool): string => `${network}/${pool.family}`;
+
+/** Cursors of a network that is gone. */
+export const isCursorOf = (key: string, network: string): boolean => key.startsWith(`${network}/`);
 
 /**
- * A free address of the network for an endpoint or VIP.
- * With `--store local` an agent may allocate only inside its own `--ip-range`: two agents that draw from the same
- * subnet would give one address twice.
- * @param next where to look first, per network: serial allocation, so that a freed address rests before it is reused
+ * Addresses of an endpoint or VIP, one a family of the network, IPv4 first: what is given, else what it had, else a free
+ * one where this agent may choose. With `--store local` that is inside `--ip-range` for networks that span nodes: two
+ * agents that draw from the same subnet would give one address twice.
+ * @throws WEFT_INVALID_ALLOCATION where no address is given and none may be chosen, WEFT_EXHAUSTED
  */
-export function allocateAddress(wish: Wish, network: Stored<'networks'>, next: Map<string, bigint>): Ip {
-  const ranges = network.spec.ipRanges.map(parseCidr);
-  if (ranges.length === 0) {
-    throw new WeftError(
-      'WEFT_INVALID_ALLOCATION',
-      `this agent may not choose addresses of network "${network.id}": other agents draw from the same subnet`,
-      'give --ip ADDRESS, or create the network with an --ip-range of this node',
-    );
+export function withAllocated(
+  wish: Wish,
+  network: Stored<'networks'>,
+  given: readonly Ip[],
+  before: readonly Ip[],
+  cursors: Cursors,
+): Ip[] {
+  const addresses = keptAddresses(given, before);
+  if (network.spec.subnets.length === 0) return addresses;
+  for (const pool of poolsOf(network)) {
+    if (pool.chosenHere && !addresses.some((ip) => family(ip) === pool.family))
+      addresses.push(allocate(wish, network, pool, cursors));
   }
-  const subnets = network.spec.subnets.map(parseCidr);
-  const edges = new Set(subnets.flatMap((subnet) => [subnet.first, last(subnet)]));
-  const taken = holders(wish, network.id);
-  const count = ranges.reduce((sum, range) => sum + size(range), 0n);
-  const start = next.get(network.id) ?? 0n;
-  for (let i = 0n; i < count; i++) {
-    const n = (start + i) % count;
-    const ip = nthOf(ranges, n);
-    if (taken.has(ip) || edges.has(ip)) continue;
-    next.set(network.id, n + 1n);
+  if (addresses.length > 0) return addresses.sort(byFamily);
+  throw new WeftError(
+    'WEFT_INVALID_ALLOCATION',
+    `this agent may not choose addresses of network "${network.id}": other agents draw from the same subnet`,
+    'give --ip ADDRESS, or create the network with an --ip-range of this node',
+  );
+}
+
+/** What is given, and what it had of a family that is not given. */
+export function keptAddresses(given: readonly Ip[], before: readonly Ip[]): Ip[] {
+  const kept = before.filter((ip) => !given.some((other) => family(other) === family(ip)));
+  return [...given, ...kept].sort(byFamily);
+}
+
+const byFamily = (a: Ip, b: Ip): number => family(a) - family(b);
+
+function allocate(wish: Wish, network: Stored<'networks'>, pool: Pool, cursors: Cursors): Ip {
+  const cursor = cursorOf(network.id, pool);
+  const ip = firstFree(pool, holdersOf(wish, network.id), cursors.get(cursor));
+  if (ip !== undefined) {
+    cursors.move(cursor, toNumber(ip) + 1n);
     return ip;
   }
   throw new WeftError(
     'WEFT_EXHAUSTED',
-    `every address of ${network.spec.ipRanges.join(', ')} on network "${network.id}" is taken`,
+    `every address of ${pool.ranges.map(cidrText).join(', ')} on network "${network.id}" is taken`,
     'widen --ip-range or free endpoints',
   );
-}
-
-/** The n-th address of several prefixes, one after the other. */
-function nthOf(ranges: readonly Prefix[], n: bigint): Ip {
-  let left = n;
-  for (const range of ranges) {
-    if (left < size(range)) return nth(range, left);
-    left -= size(range);
-  }
-  throw new RangeError(`the ranges have no address number ${n}`);
 }
 
 /** The lowest interface name ethN that no endpoint of the sandbox has. */

@@ -1,13 +1,16 @@
-import { contains, last, overlaps, type Prefix, parseCidr } from '../base/cidr.js';
+import { cidrText, contains, last, overlaps, type Prefix, parseCidr } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Endpoint } from '../model/endpoint.js';
 import type { Network } from '../model/network.js';
 import { optionsOf } from '../model/options.js';
-import type { Stored, Table, Wish } from '../model/registry.js';
+import { SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import type { Service } from '../model/service.js';
+import { holdersOf } from './holders.js';
+import { asPrefix } from './pools.js';
+import { checkSubnets } from './subnets.js';
 
 /** Refuses ids that cannot be names. Peers have composite keys of the control plane's making. */
 export function checkId(table: Table, id: string): void {
@@ -48,6 +51,7 @@ export function checkNetworkAlone(id: string, spec: Network): void {
   if (spec.vnis.length > 0) throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": vnis are not supported yet`);
   if (spec.subnets.length === 0) throw subnetError(`network "${id}" has no subnet`, 'give --subnet CIDR');
   const prefixes = spec.subnets.map(parseCidr);
+  checkSubnets(spec, prefixes);
   const extra = spec.gateways[prefixes.length];
   if (extra !== undefined) throw subnetError(`gateway ${extra} has no subnet`, 'give one gateway a subnet');
   for (const [i, prefix] of prefixes.entries()) {
@@ -208,15 +212,20 @@ function checkInterfaceName(ifname: string): void {
 
 /** One MAC address at two places of a network: frames would go to either. */
 function checkMac(wish: Wish, network: string, mac: string, claimant: string): void {
-  const here = [...wish.endpoints.values()].find((e) => e.spec.network === network && e.spec.mac === mac);
-  if (!here || here.id === claimant) return;
-  throw new WeftError('WEFT_CONFLICT', `MAC ${mac} on network "${network}" belongs to ${here.id}`, 'leave out --mac');
+  const holder = holdersOf(wish, network).ofMac(mac).find(isAnother(claimant));
+  if (!holder) return;
+  throw new WeftError(
+    'WEFT_CONFLICT',
+    `MAC ${mac} on network "${network}" belongs to ${holderText(holder)}`,
+    'give another --mac',
+  );
 }
 
 /** At most one address a family. */
 export function checkFamilies(addresses: readonly Ip[]): void {
-  const [first, second] = addresses;
-  if (first === undefined || second === undefined || family(first) !== family(second)) return;
+  const second = addresses.find((ip, i) => addresses.slice(0, i).some((other) => family(other) === family(ip)));
+  if (second === undefined) return;
+  const first = addresses.find((ip) => family(ip) === family(second));
   throw new WeftError('WEFT_INVALID_ADDRESS', `${first} and ${second} are of one family`, 'give at most one of each');
 }
 
@@ -229,37 +238,44 @@ export function checkAddress(wish: Wish, network: Stored<'networks'>, ip: Ip, cl
       `${ip} is outside ${network.spec.subnets.join(', ')} of network "${network.id}"`,
     );
   }
-  if (family(ip) === 4 && (ip === subnet.first || ip === last(subnet))) {
+  if (ip === subnet.first || (family(ip) === 4 && ip === last(subnet))) {
+    const what = family(ip) === 4 ? 'network or broadcast address' : 'subnet-router anycast address (RFC 4291)';
     throw new WeftError(
       'WEFT_INVALID_ADDRESS',
-      `${ip} is the network or broadcast address of ${subnet.first}/${subnet.length}`,
+      `${ip} is the ${what} of ${cidrText(subnet)}`,
+      'choose another address',
     );
   }
-  const holder = holders(wish, network.id).get(ip);
-  if (holder !== undefined && holder !== claimant) {
+  const gateway = network.spec.gateways.includes(ip);
+  const holder = holdersOf(wish, network.id).of(ip).find(isAnother(claimant));
+  if (!gateway && !holder) return;
+  throw new WeftError(
+    'WEFT_CONFLICT',
+    `${ip} on network "${network.id}" belongs to ${gateway || !holder ? 'the gateway' : holderText(holder)}`,
+    'choose another address',
+  );
+}
+
+/** Static requests for what is reserved are refused, as Docker's for auxiliary addresses: somebody else has it. */
+export function checkReserved(network: Stored<'networks'>, addresses: readonly Ip[], before: readonly Ip[]): void {
+  for (const ip of addresses) {
+    const reserved = network.spec.reserved.find((text) => contains(asPrefix(text), ip));
+    if (reserved === undefined || before.includes(ip)) continue;
     throw new WeftError(
       'WEFT_CONFLICT',
-      `${ip} on network "${network.id}" belongs to ${holder}`,
+      `${ip} is reserved on network "${network.id}" (${reserved})`,
       'choose another address',
     );
   }
 }
 
-/** Who holds which address of a network: gateways, endpoints here and elsewhere, VIPs, nodes. */
-export function holders(wish: Wish, network: string): Map<Ip, string> {
-  const out = new Map<Ip, string>();
-  for (const ip of wish.networks.get(network)?.spec.gateways ?? []) out.set(ip, 'the gateway');
-  for (const e of wish.endpoints.values()) {
-    if (e.spec.network === network) for (const ip of e.spec.addresses) out.set(ip, e.id);
-  }
-  for (const p of wish.peers.values()) {
-    if (p.spec.network !== network) continue;
-    for (const ip of [p.spec.address, p.spec.addressV6]) if (ip !== undefined) out.set(ip, `peer ${p.id}`);
-  }
-  for (const s of wish.services.values()) for (const ip of s.spec.vips[network] ?? []) out.set(ip, `service ${s.id}`);
-  for (const n of wish.nodes.values()) for (const ip of n.spec.addresses[network] ?? []) out.set(ip, `node ${n.id}`);
-  return out;
-}
+/** The word of an endpoint's old node may still be about when it comes here with its address: NODE/SANDBOX:NETWORK. */
+const isAnother =
+  (claimant: string) =>
+  (holder: Stored): boolean =>
+    holderText(holder) !== claimant && !(holder.table === 'peers' && holder.id.endsWith(`/${claimant}`));
+
+const holderText = ({ table, id }: Stored): string => (table === 'endpoints' ? id : `${SINGULAR[table]} ${id}`);
 
 export function missing(what: string, id: string, command?: string): WeftError {
   return new WeftError('WEFT_NOT_FOUND', `there is no ${what} "${id}"`, command);

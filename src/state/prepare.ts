@@ -3,7 +3,7 @@ import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
 import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
-import { allocateAddress, nextInterfaceName } from './allocate.js';
+import { type Cursors, nextInterfaceName, withAllocated } from './allocate.js';
 import {
   checkAddress,
   checkEndpoint,
@@ -12,6 +12,7 @@ import {
   checkNetwork,
   checkNetworkChange,
   checkNetworkRemoval,
+  checkReserved,
   checkSandbox,
   checkSandboxRemoval,
   checkService,
@@ -23,8 +24,7 @@ import { withGateways, withMac } from './defaults.js';
 export interface Context {
   wish: Wish;
   self: { name: string; vtep: Ip };
-  /** Serial allocation: where to look first, by network. */
-  next: Map<string, bigint>;
+  cursors: Cursors;
   probe: ProbeNetns;
 }
 
@@ -108,12 +108,13 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     const stored = context.wish.networks.get(network);
     if (!stored) throw missing('network', network, 'weft network ls');
     if (!context.wish.sandboxes.has(sandbox)) throw missing('sandbox', sandbox, `weft sandbox create ${sandbox}`);
-    let addresses = body.addresses.length ? body.addresses : (before?.addresses ?? []);
-    if (addresses.length === 0) addresses = [allocateAddress(context.wish, stored, context.next)];
+    const had = before?.addresses ?? [];
+    const addresses = withAllocated(context.wish, stored, body.addresses, had, context.cursors);
     const ifname = body.ifname ?? before?.ifname ?? nextInterfaceName(context.wish, sandbox);
     const mac = body.mac ?? endpointMac(addresses[0] as Ip);
     const spec = { ...body, sandbox, network, addresses, ifname, mac };
     checkEndpoint(context.wish, id, spec);
+    checkReserved(stored, addresses, had);
     return spec;
   },
 
@@ -124,8 +125,10 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
       for (const network of body.networks) {
         const stored = context.wish.networks.get(network);
         if (!stored) throw missing('network', network, 'weft network ls');
-        const given = body.vips[network] ?? before?.vips[network];
-        vips[network] = given?.length ? given : [allocateAddress(context.wish, stored, context.next)];
+        const had = before?.vips[network] ?? [];
+        const given = body.vips[network] ?? [];
+        vips[network] = withAllocated(context.wish, stored, given, had, context.cursors);
+        checkReserved(stored, vips[network], had);
       }
     }
     const spec = { ...body, vips: { ...body.vips, ...vips } };

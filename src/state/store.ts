@@ -4,6 +4,7 @@ import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
 import { BODIES, type Origin, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
+import { Cursors, isCursorOf, keptAddresses } from './allocate.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS, type Tombstone } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
@@ -14,6 +15,7 @@ interface JournalRecord {
   r: number;
   set?: Stored[];
   del?: [Table, string][];
+  /** Serial allocation: cursor → number of the address to look at first. */
   next?: [string, string][];
   tombs?: Tombstone[];
   /** Gossip tables of which a snapshot has ended at some time. */
@@ -115,12 +117,12 @@ export class Store extends EventEmitter<StoreEvents> {
   ): { stored: Stored<T>; created: boolean } {
     const before = this.get(table, id);
     matchRevision(before, table, id, options.ifMatch);
-    const next = new Map(this.#next);
-    const spec = prepare(this.#context(next), table, id, body);
+    const cursors = new Cursors(this.#next);
+    const spec = prepare(this.#context(cursors), table, id, body);
     const origin = options.origin ?? 'api';
     if (before && before.origin === origin && equal(before.spec, spec)) return { stored: before, created: false };
     const stored: Stored<T> = { table, id, origin, revision: this.revision + 1, spec };
-    if (!options.dryRun) this.#commit([{ table, id, stored: stored as Stored }], { next });
+    if (!options.dryRun) this.#commit([{ table, id, stored: stored as Stored }], { next: cursors.moved });
     return { stored, created: before === undefined };
   }
 
@@ -143,7 +145,7 @@ export class Store extends EventEmitter<StoreEvents> {
       this.revision,
       this.#wish.all().map((stored) => ({ table: stored.table, id: stored.id, stored })),
     );
-    const next = new Map(this.#next);
+    const cursors = new Cursors(this.#next);
     const mutations = new Map<string, Mutation>();
     const note = (m: Mutation) => {
       mutations.set(`${m.table}/${m.id}`, m);
@@ -154,14 +156,14 @@ export class Store extends EventEmitter<StoreEvents> {
     for (const table of ORDER) {
       for (const [id, body] of explicitFirst(bodies[table] ?? {})) {
         const before = this.get(table, id);
-        const spec = prepare({ ...this.#context(next), wish: draft.read() }, table, id, body);
+        const spec = prepare({ ...this.#context(cursors), wish: draft.read() }, table, id, body);
         if (before?.origin === 'api' && equal(before.spec, spec)) continue;
         note({ table, id, stored: { table, id, origin: 'api', revision: this.revision + 1, spec } as Stored });
       }
     }
     const list = [...mutations.values()];
     if (options.dryRun) return list;
-    if (list.length) this.#commit(list, { next });
+    if (list.length) this.#commit(list, { next: cursors.moved });
     if (options.prune) this.#confirm();
     return list;
   }
@@ -201,6 +203,7 @@ export class Store extends EventEmitter<StoreEvents> {
   }
 
   #forgetNumbers(table: Table, id: string): void {
+    if (table === 'networks') for (const key of this.#next.keys()) if (isCursorOf(key, id)) this.#next.delete(key);
     const space = { sandboxes: 'gateway', services: 'mark' }[table as string];
     if (space === undefined) return;
     for (const key of this.#numbers.keys()) {
@@ -245,7 +248,7 @@ export class Store extends EventEmitter<StoreEvents> {
       const before = this.get('endpoints', id);
       if (!before) continue;
       const body = parseWith(BODIES.endpoints, stated, `endpoint "${id}"`);
-      const addresses = body.addresses.length ? body.addresses : before.spec.addresses;
+      const addresses = keptAddresses(body.addresses, before.spec.addresses);
       const mac = body.mac ?? endpointMac(addresses[0] as Ip);
       const spec = { ...before.spec, addresses, mac, ifname: body.ifname ?? before.spec.ifname };
       out.push({ table: 'endpoints', id, stored: { ...before, spec } });
@@ -263,8 +266,8 @@ export class Store extends EventEmitter<StoreEvents> {
     return out;
   }
 
-  #context(next: Map<string, bigint>): Context {
-    return { wish: this.wish, self: this.self, next, probe: this.probe };
+  #context(cursors: Cursors): Context {
+    return { wish: this.wish, self: this.self, cursors, probe: this.probe };
   }
 
   #leftOut(bodies: Partial<Record<Table, Record<string, unknown>>>): Mutation[] {
@@ -277,7 +280,7 @@ export class Store extends EventEmitter<StoreEvents> {
   #commit(
     mutations: readonly Mutation[],
     extra: {
-      next?: Map<string, bigint>;
+      next?: ReadonlyMap<string, bigint>;
       tombs?: Tombstone[];
       snapshots?: string[];
       numbers?: [string, number][];
@@ -290,7 +293,7 @@ export class Store extends EventEmitter<StoreEvents> {
     const del = mutations.filter((m) => !m.stored).map((m): [Table, string] => [m.table, m.id]);
     if (set.length) record.set = set;
     if (del.length) record.del = del;
-    if (extra.next) record.next = [...extra.next].map(([network, n]) => [network, String(n)]);
+    if (extra.next?.size) record.next = [...extra.next].map(([cursor, n]) => [cursor, String(n)]);
     if (extra.tombs?.length) record.tombs = extra.tombs;
     if (extra.snapshots?.length) record.snapshots = extra.snapshots;
     if (extra.numbers) record.numbers = extra.numbers;
@@ -317,7 +320,8 @@ export class Store extends EventEmitter<StoreEvents> {
     const set = (record.set ?? []).map((stored) => ({ table: stored.table, id: stored.id, stored }));
     const del = (record.del ?? []).map(([table, id]) => ({ table, id }));
     this.#wish.apply(record.r, [...del, ...set]);
-    for (const [network, n] of record.next ?? []) this.#next.set(network, BigInt(n));
+    // Without a slash they are of a version that counted in its own way: an address may rest less, once.
+    for (const [cursor, n] of record.next ?? []) if (cursor.includes('/')) this.#next.set(cursor, BigInt(n));
     for (const tomb of record.tombs ?? []) this.#tombs.set(`${tomb.table}/${tomb.key}`, tomb);
     for (const { table, id } of del) this.#forgetNumbers(table, id);
     for (const { table, id } of set) this.#tombs.delete(`${table}/${id}`);
@@ -331,7 +335,7 @@ export class Store extends EventEmitter<StoreEvents> {
     return {
       r: this.revision,
       set: this.#wish.all(),
-      next: [...this.#next].map(([network, n]) => [network, String(n)]),
+      next: [...this.#next].map(([cursor, n]) => [cursor, String(n)]),
       tombs: [...this.#tombs.values()],
       snapshots: [...this.#snapshots],
       numbers: [...this.#numbers],

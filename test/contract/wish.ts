@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { WeftError } from '../../src/base/errors.js';
 import { type Stored, TABLES, type Table, type Wish } from '../../src/model/registry.js';
+import { Cursors } from '../../src/state/allocate.js';
 import { prepare } from '../../src/state/prepare.js';
 import { MutableWish } from '../../src/state/wish.js';
 import { probeNetns, SELF } from '../support/store.js';
@@ -82,11 +83,11 @@ if (ORDER.length !== TABLES.length) throw new Error('ORDER must name every table
 /** The wish that these bodies make. What the checks refuse, and what they do not support yet, is left out. */
 export function wishOf(stated: Bodies): Wish {
   const wish = new MutableWish();
-  const next = new Map<string, bigint>();
+  const cursors = new Cursors(new Map());
   for (const table of ORDER) {
     for (const [id, body] of Object.entries(stated[table] ?? {})) {
       try {
-        const spec = prepare({ wish: wish.read(), self: SELF, next, probe: probeNetns }, table, id, body);
+        const spec = prepare({ wish: wish.read(), self: SELF, cursors, probe: probeNetns }, table, id, body);
         const stored = { table, id, origin: table === 'peers' ? 'gossip' : 'api', revision: 1, spec } as Stored;
         wish.apply(1, [{ table, id, stored }]);
       } catch (error) {

@@ -1,0 +1,167 @@
+import {
+  cidrText,
+  contains,
+  fromNumber,
+  last,
+  overlaps,
+  type Prefix,
+  parseCidr,
+  size,
+  toNumber,
+} from '../base/cidr.js';
+import { bits, type Cidr, type Family, family, type Ip } from '../base/ip.js';
+import { isLocalScope } from '../model/network.js';
+import type { Stored, Wish } from '../model/registry.js';
+import { type Holders, holdersOf } from './holders.js';
+
+/** Addresses of one family of a network that endpoints and VIPs can have. */
+export interface Pool {
+  family: Family;
+  /** Disjoint, ascending: the network's ranges of the family, or its subnets where it has none. */
+  ranges: readonly Prefix[];
+  /** May this agent choose from it? Two agents that draw from one subnet would give one address twice. */
+  chosenHere: boolean;
+  /** Never allocated: gateways, reserved ones, first and last addresses of subnets. Disjoint, ascending. */
+  avoided: readonly Prefix[];
+}
+
+/** How much of a range is used, as the API shows it. Numbers beyond 2^53 are rounded. */
+export interface RangeUse {
+  range: Cidr;
+  /** Whether this agent chooses addresses from it. */
+  chosenHere: boolean;
+  size: number;
+  /** Held by endpoints, VIPs, nodes and peers. */
+  used: number;
+  /** Gateways, `reserved`, and what no interface can have. */
+  reserved: number;
+  free: number;
+}
+
+/** Used share of a range, in hundredths, from which its network warns: time to widen it is left. */
+const WARN_PERCENT = 90n;
+
+const pools = new WeakMap<Stored<'networks'>, readonly Pool[]>();
+
+/** A pool for each family of the network, IPv4 first. */
+export function poolsOf(network: Stored<'networks'>): readonly Pool[] {
+  let found = pools.get(network);
+  if (!found) {
+    found = ([4, 6] as const).flatMap((of) => poolOf(network, of) ?? []);
+    pools.set(network, found);
+  }
+  return found;
+}
+
+function poolOf({ spec }: Stored<'networks'>, of: Family): Pool | undefined {
+  const ours = (texts: readonly string[]) => texts.map(parseCidr).filter((prefix) => prefix.family === of);
+  const subnets = ours(spec.subnets);
+  if (subnets.length === 0) return undefined;
+  const ranges = ours(spec.ipRanges);
+  const edges = subnets.flatMap((subnet) => (of === 4 ? [subnet.first, last(subnet)] : [subnet.first]));
+  const avoided = [...edges, ...spec.gateways, ...spec.reserved].map(asPrefix).filter((prefix) => prefix.family === of);
+  return {
+    family: of,
+    ranges: disjoint(ranges.length > 0 ? ranges : subnets),
+    chosenHere: ranges.length > 0 || isLocalScope(spec.driver),
+    avoided: disjoint(avoided),
+  };
+}
+
+/** A single address is a prefix of full length. */
+export function asPrefix(text: string): Prefix {
+  return text.includes('/') ? parseCidr(text) : { family: family(text), first: text, length: bits(family(text)) };
+}
+
+/** Prefixes nest or are disjoint: those inside others are left out, the rest is put in order. */
+function disjoint(prefixes: readonly Prefix[]): Prefix[] {
+  const wideFirst = [...prefixes].sort((a, b) => a.length - b.length);
+  const kept: Prefix[] = [];
+  for (const prefix of wideFirst) if (!kept.some((wide) => contains(wide, prefix.first))) kept.push(prefix);
+  return kept.sort((a, b) => (toNumber(a.first) < toNumber(b.first) ? -1 : 1));
+}
+
+interface Counted {
+  range: Prefix;
+  size: bigint;
+  used: bigint;
+  reserved: bigint;
+  free: bigint;
+}
+
+function count(pool: Pool, range: Prefix, holders: Holders): Counted {
+  const avoided = pool.avoided.filter((prefix) => overlaps(prefix, range));
+  // One that is around the whole range leaves nothing of it.
+  const inside = avoided.map((prefix) => (prefix.length < range.length ? range : prefix));
+  const used = BigInt(holders.count(range));
+  const reserved = inside.reduce((sum, prefix) => sum + size(prefix), 0n);
+  const both = inside.reduce((sum, prefix) => sum + BigInt(holders.count(prefix)), 0n);
+  const all = size(range);
+  return { range, size: all, used, reserved, free: all - reserved - (used - both) };
+}
+
+function counted(wish: Wish, network: Stored<'networks'>): { pool: Pool; ranges: Counted[] }[] {
+  const holders = holdersOf(wish, network.id);
+  return poolsOf(network).map((pool) => ({ pool, ranges: pool.ranges.map((range) => count(pool, range, holders)) }));
+}
+
+/** How much of each range of a network is used. */
+export function poolUse(wish: Wish, network: Stored<'networks'>): RangeUse[] {
+  return counted(wish, network).flatMap(({ pool, ranges }) =>
+    ranges.map(({ range, size: all, used, reserved, free }) => ({
+      range: cidrText(range),
+      chosenHere: pool.chosenHere,
+      size: Number(all),
+      used: Number(used),
+      reserved: Number(reserved),
+      free: Number(free),
+    })),
+  );
+}
+
+/** A sentence for each family of a network whose pool is used up to nine tenths or more. */
+export function poolWarnings(wish: Wish, network: Stored<'networks'>): string[] {
+  return counted(wish, network).flatMap(({ pool, ranges }) => {
+    const sum = (of: (c: Counted) => bigint) => ranges.reduce((total, c) => total + of(c), 0n);
+    const usable = sum((c) => c.size - c.reserved);
+    const free = sum((c) => c.free);
+    if (usable === 0n || (usable - free) * 100n < usable * WARN_PERCENT) return [];
+    const texts = pool.ranges.map(cidrText).join(', ');
+    return [`${usable - free} of ${usable} usable addresses of ${texts} are taken, ${free} are free`];
+  });
+}
+
+/**
+ * The lowest free address of a pool from number `from` on; after the last one the first again, so that a freed address
+ * rests as long as there are others.
+ */
+export function firstFree(pool: Pool, holders: Holders, from: bigint): Ip | undefined {
+  const spans = pool.ranges.map((range) => [toNumber(range.first), toNumber(last(range))] as const);
+  const ahead = spans.map(([low, high]) => [low > from ? low : from, high] as const);
+  const behind = spans.map(([low, high]) => [low, high < from ? high : from - 1n] as const);
+  const avoided = pool.avoided.map((prefix) => [toNumber(prefix.first), toNumber(last(prefix))] as const);
+  for (const [low, high] of [...ahead, ...behind]) {
+    for (let n = low; n <= high; ) {
+      const past = pastSpan(holders.pastFullPages(n, pool.family), avoided);
+      if (past === n) {
+        const ip = fromNumber(n, pool.family);
+        if (holders.of(ip).length === 0) return ip;
+        n++;
+      } else n = past;
+    }
+  }
+  return undefined;
+}
+
+/** The number behind the span that has `n`, or `n`. @param spans ascending and disjoint */
+function pastSpan(n: bigint, spans: readonly (readonly [bigint, bigint])[]): bigint {
+  let low = 0;
+  let high = spans.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((spans[middle] as readonly [bigint, bigint])[1] < n) low = middle + 1;
+    else high = middle;
+  }
+  const span = spans[low];
+  return span && span[0] <= n ? span[1] + 1n : n;
+}
