@@ -16,9 +16,10 @@ import { type PortHolder, takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
+import { remoteVteps } from '../network/paths.js';
 import { affected, type Change, produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
-import { NODE_NS, type Ns } from '../objects/kind.js';
+import type { Ns } from '../objects/kind.js';
 import { KINDS } from '../objects/registry.js';
 import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
@@ -30,7 +31,7 @@ import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Names } from './names.js';
 import type { Options } from './options.js';
-import { underlayMtu } from './underlay.js';
+import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
 
 /** Kinds whose objects come from other nodes' rows: not pruned while those rows may be unknown. */
@@ -52,7 +53,7 @@ export class Agent implements AgentPort {
   readonly #fingerprints: Fingerprints;
   readonly #server: ApiServer;
   readonly #phases = new Map<string, Status>();
-  #mtu = 1500;
+  readonly #underlay: Underlay;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
   #gateway = gatewayOf(GATEWAY_SUBNETS[0] as string);
   #before: Wish;
@@ -64,6 +65,10 @@ export class Agent implements AgentPort {
     this.#spaces = new Spaces(loadNative(), options.runDir);
     this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
+    this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
+      change: () => this.loop.wake(this.#recompute('all'), 'wish'),
+      trouble: (error) => this.#report('trouble', '', toWeftError(error).message),
+    });
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
     );
@@ -117,10 +122,11 @@ export class Agent implements AgentPort {
     if (this.store.fresh && this.#spaces.pins().length > 0) {
       this.store.distrust('the state directory is empty, but namespaces of an earlier life exist');
     }
+    this.store.settleVtep();
     const { doubt } = this.store.confidence;
     if (doubt !== undefined)
       this.log.warn({ doubt }, 'state is in doubt: nothing unknown is removed until the wish is stated anew');
-    this.#mtu = await underlayMtu(this.#spaces, this.options.advertise);
+    await this.#underlay.look();
     this.#balancer = chooseBalancer(this.options.lb, await probe(this.#spaces));
     this.#gateway = gatewayOf(await gatewaySubnet(this.#spaces, this.store));
     this.#before = this.store.wish;
@@ -142,6 +148,7 @@ export class Agent implements AgentPort {
   async stop(): Promise<void> {
     this.names.resolver.stop();
     this.#watch.stop();
+    this.#underlay.stop();
     this.#fingerprints.stop();
     await this.#server.close();
     await this.loop.stop();
@@ -251,8 +258,8 @@ export class Agent implements AgentPort {
     const { node: name, advertise: vtep, dataPathPort } = this.options;
     return {
       wish: this.store.wish,
-      self: { name, vtep, dataPathPort },
-      underlayMtu: this.#mtu,
+      self: { name, vtep, dataPathPort, ...(this.#underlay.vrf !== undefined && { vrf: this.#underlay.vrf }) },
+      underlayMtu: this.#underlay.mtu,
       balancer: this.#balancer,
       gateway: this.#gateway,
       number: (space, key, first) => this.store.number(space, key, first),
@@ -278,6 +285,7 @@ export class Agent implements AgentPort {
   #changed(mutations: readonly Change[]): void {
     const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
     this.names.changed(mutations, this.#before, this.store.wish);
+    this.#underlay.changed(mutations, this.#before, this.store.wish);
     this.#before = this.store.wish;
     for (const { table, id } of mutations) {
       const stored = this.store.get(table, id);
@@ -289,11 +297,11 @@ export class Agent implements AgentPort {
   async #heard(dirt: Dirt, lost: boolean): Promise<void> {
     if (lost) {
       this.log.warn('kernel notifications were lost: comparing everything');
+      this.#underlay.follow();
       this.loop.wake(await everything(this.#kernel, this.#desired), 'kernel');
       return;
     }
-    const link = [...dirt.scopes.values()].some((scope) => scope.ns === NODE_NS && scope.kind === 'link');
-    if (link) await this.#attempt(() => this.#followUnderlay());
+    this.#underlay.heard(dirt);
     // Neighbours and rules come and go in sandboxes; only where the wish has some does a lost one matter.
     for (const [id, { ns, kind }] of dirt.scopes) {
       if ((kind === 'neighbour' || kind === 'iptables') && this.#desired.in(ns, kind).length === 0)
@@ -317,13 +325,6 @@ export class Agent implements AgentPort {
       const { message, hint } = toWeftError(error);
       this.#report('trouble', '', message, hint);
     }
-  }
-
-  async #followUnderlay(): Promise<void> {
-    const mtu = await underlayMtu(this.#spaces, this.options.advertise);
-    if (mtu === this.#mtu) return;
-    this.#mtu = mtu;
-    this.loop.wake(this.#recompute('all'), 'wish');
   }
 
   async #passed(result: PassResult, causes: ReadonlySet<Cause>): Promise<void> {

@@ -3,6 +3,7 @@ import { type Family, family, type Ip, ipBytes, type Mac } from '../base/ip.js';
 import type { BackendState } from '../model/endpoint.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
+import { vtepOf } from '../network/paths.js';
 
 /** A backend of a service on one network, in one family. */
 export interface Backend {
@@ -30,8 +31,9 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
     for (const ip of spec.addresses) add(ip, spec.mac, true, spec.state, spec.weight);
   }
   const dead = deadVteps(wish);
-  for (const { spec } of peersOf(wish, service)) {
-    if (spec.network !== network || dead.has(spec.vtep)) continue;
+  for (const peer of peersOf(wish, service)) {
+    const { spec } = peer;
+    if (spec.network !== network || dead.has(vtepOf(wish, peer))) continue;
     add(spec.address, spec.mac, false, spec.state, spec.weight);
     add(spec.addressV6, spec.mac, false, spec.state, spec.weight);
   }

@@ -3,11 +3,20 @@ import type { Stored, Wish } from '../model/registry.js';
 import { NODE_NS, type Ns } from '../objects/kind.js';
 import type { Wanted } from '../reconcile/plan.js';
 
+/** This node. */
+export interface Self {
+  name: string;
+  vtep: Ip;
+  /** VRF that the VTEP address is in. */
+  vrf?: string;
+  dataPathPort: number;
+}
+
 /** Everything that the pure functions from wish to kernel objects may look at. */
 export interface World {
   wish: Wish;
-  self: { name: string; vtep: Ip; dataPathPort: number };
-  /** MTU of the underlay interface that carries the VTEP address. */
+  self: Self;
+  /** The smallest MTU of the routes to other nodes; of the interface with the VTEP address while there are none. */
   underlayMtu: number;
   /** Who chooses a backend, and how it remembers flows. */
   balancer: BalancerChoice;
@@ -73,7 +82,7 @@ function hereIn(wish: Wish): Here {
 }
 
 /** Does this node carry the network? Asked for here, needed by an endpoint here, or the ingress network. */
-export function isHere(world: World, network: Stored<'networks'>): boolean {
+export function isHere(world: Pick<World, 'wish'>, network: Stored<'networks'>): boolean {
   return network.origin === 'api' || network.spec.ingress || hereIn(world.wish).networks.has(network.id);
 }
 

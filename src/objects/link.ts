@@ -30,6 +30,8 @@ export interface VxlanLink extends LinkCommon {
   local: Ip;
   /** Namespace whose UDP socket it uses: created there, born into `ns`. */
   underlay: Ns;
+  /** Interface of that namespace by which it sends: a VRF, whose routes then count. */
+  dev?: string;
 }
 
 /** The near end of a pair; the far end is born in `peer.ns` with its name, MAC and MTU. */
@@ -64,7 +66,10 @@ export function incompatible(want: Link, have: Link): string {
   const wantType = want.type === 'veth-end' ? 'veth' : want.type;
   const haveType = have.type === 'veth-end' ? 'veth' : have.type;
   if (wantType !== haveType) return `is a ${have.type === 'foreign' ? have.kindName : have.type}, wanted ${want.type}`;
-  if (want.type === 'vxlan' && have.type === 'vxlan') return differences(want, have, ['vni', 'dstPort', 'local']);
+  if (want.type === 'vxlan' && have.type === 'vxlan') {
+    const bound = want.dev === have.dev ? '' : `sends by ${have.dev ?? 'any'}, wanted ${want.dev ?? 'any'}`;
+    return [differences(want, have, ['vni', 'dstPort', 'local']), bound].filter(Boolean).join('; ');
+  }
   return '';
 }
 

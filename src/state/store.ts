@@ -26,6 +26,8 @@ interface JournalRecord {
   doubt?: string;
   /** Whether the rows of peers are known whole. */
   peersKnown?: boolean;
+  /** Underlay address of this node, as it is told to others. */
+  vtep?: Ip;
 }
 
 /** How much of the wish is known; the prune gate asks. */
@@ -58,6 +60,7 @@ export class Store extends EventEmitter<StoreEvents> {
   readonly #numbers = new Map<string, number>();
   #doubt: string | undefined;
   #peersKnown = true;
+  #vtep: Ip | undefined;
   /** Nothing was on disk at the start. */
   fresh = false;
   /** Journal bytes after which the next snapshot is tried; grows when one fails. */
@@ -78,10 +81,29 @@ export class Store extends EventEmitter<StoreEvents> {
     const loaded = this.#journal.load();
     this.fresh = loaded.fresh;
     for (const record of loaded.records as JournalRecord[]) this.#replay(record);
-    if (loaded.damage === undefined) return;
-    // Not written down: the damage stays where it is until the wish is stated anew.
-    this.#doubt = loaded.damage;
-    this.#peersKnown = false;
+    // Damage is not written down: it stays where it is until the wish is stated anew.
+    if (loaded.damage !== undefined) {
+      this.#doubt = loaded.damage;
+      this.#peersKnown = false;
+    }
+  }
+
+  /**
+   * Takes note of this node's underlay address. Where it is another than in the last life, what the node tells others of
+   * itself changes by that, so it gets new revisions, by which they know it for newer.
+   */
+  settleVtep(): void {
+    const { name, vtep } = this.self;
+    if (this.#vtep === vtep || this.#doubt !== undefined) return;
+    const own = [...this.wish.endpoints.values(), ...this.wish.nodes.values()].filter(
+      ({ table, id, origin }) => origin === 'api' && (table === 'endpoints' || id === name),
+    ) as Stored[];
+    const revision = this.revision + 1;
+    const mutations = own.map(({ table, id, ...rest }) => {
+      const spec = table === 'nodes' ? { ...rest.spec, vtep } : rest.spec;
+      return { table, id, stored: { ...rest, table, id, spec, revision } as Stored };
+    });
+    this.#commit(this.#vtep === undefined ? [] : mutations, { vtep });
   }
 
   get wish(): Wish {
@@ -286,6 +308,7 @@ export class Store extends EventEmitter<StoreEvents> {
       numbers?: [string, number][];
       doubt?: string;
       peersKnown?: boolean;
+      vtep?: Ip;
     },
   ): void {
     const record: JournalRecord = { r: this.revision + (mutations.length > 0 ? 1 : 0) };
@@ -299,6 +322,7 @@ export class Store extends EventEmitter<StoreEvents> {
     if (extra.numbers) record.numbers = extra.numbers;
     if (extra.doubt !== undefined) record.doubt = extra.doubt;
     if (extra.peersKnown !== undefined) record.peersKnown = extra.peersKnown;
+    if (extra.vtep !== undefined) record.vtep = extra.vtep;
     this.#journal.append(record);
     this.#replay(record);
     if (mutations.length) this.emit('change', mutations, this.revision);
@@ -329,6 +353,7 @@ export class Store extends EventEmitter<StoreEvents> {
     for (const [name, n] of record.numbers ?? []) this.#numbers.set(name, n);
     if (record.doubt !== undefined) this.#doubt = record.doubt;
     if (record.peersKnown !== undefined) this.#peersKnown = record.peersKnown;
+    if (record.vtep !== undefined) this.#vtep = record.vtep;
   }
 
   #whole(): JournalRecord {
@@ -341,6 +366,7 @@ export class Store extends EventEmitter<StoreEvents> {
       numbers: [...this.#numbers],
       ...(this.#doubt !== undefined && { doubt: this.#doubt }),
       peersKnown: this.#peersKnown,
+      ...(this.#vtep !== undefined && { vtep: this.#vtep }),
     };
   }
 }

@@ -47,9 +47,9 @@ export class StoreRig {
   }
 
   /** What a killed and restarted agent reads. */
-  restart(): Store {
+  restart(self = SELF): Store {
     this.store.close();
-    this.store = this.#opened();
+    this.store = this.#opened(self);
     return this.store;
   }
 
@@ -69,8 +69,8 @@ export class StoreRig {
     return this.store.gossip(rows.map((row, i) => parseGossipRow(JSON.stringify(row), i + 1)));
   }
 
-  #opened(): Store {
-    const store = new Store(this.dir, SELF, probeNetns, this.disk);
+  #opened(self = SELF): Store {
+    const store = new Store(this.dir, self, probeNetns, this.disk);
     store.load();
     return store;
   }

@@ -5,7 +5,7 @@ import { codeOf, type WeftError } from '../../src/base/errors.js';
 import type { Stored } from '../../src/model/registry.js';
 import { nameOf } from '../../src/model/registry.js';
 import type { Store } from '../../src/state/store.js';
-import { StoreRig } from '../support/store.js';
+import { SELF, StoreRig } from '../support/store.js';
 
 const contents = (store: Store): Record<string, unknown> =>
   Object.fromEntries(
@@ -359,4 +359,22 @@ test('numbers stay with their names over restarts and are unique in their space'
     ['db', 'web', 'api', 'new'].map((name) => rig.store.number('mark', name, 0x100)),
     [0x102, 0x100, 0x101, 0x103],
   );
+});
+
+test('a node that returns with another underlay address tells all of its own anew, once', (t) => {
+  const rig = new StoreRig(t).app();
+  rig.store.settleVtep();
+  rig.put('endpoints', 'c1:app', { addresses: ['10.20.0.7'] });
+  rig.put('nodes', 'n1', { vtep: SELF.vtep });
+  rig.put('nodes', 'n2', { vtep: '192.168.72.1' });
+  rig.restart().settleVtep();
+  const revisions = () => [rig.store.get('endpoints', 'c1:app')?.revision, rig.store.get('nodes', 'n2')?.revision];
+  const [endpoint = 0, other] = revisions();
+  const last = rig.store.revision;
+  rig.restart({ ...SELF, vtep: '192.168.79.1' }).settleVtep();
+  t.deepEqual(revisions(), [last + 1, other]);
+  t.true(endpoint <= last);
+  t.like(rig.store.get('nodes', 'n1'), { revision: last + 1, spec: { vtep: '192.168.79.1', alive: true } });
+  rig.restart({ ...SELF, vtep: '192.168.79.1' }).settleVtep();
+  t.is(rig.store.revision, last + 1);
 });

@@ -13,6 +13,7 @@ export const RTM_GETLINK = 18;
 export const RTM_SETLINK = 19;
 
 export const IFF_UP = 1;
+export const IFF_LOOPBACK = 8;
 /** Reported: the carrier is there. */
 export const IFF_LOWER_UP = 1 << 16;
 

@@ -41,6 +41,8 @@ export const RTNH_F_LINKDOWN = 16;
 export const RTM_F_CLONED = 0x200;
 /** rtm_flags of a lookup: answer with the table in which the route was found. */
 export const RTM_F_LOOKUP_TABLE = 0x1000;
+/** rtm_flags of a lookup: answer with the route that was found, not with what was learned of its path (kernel 4.13). */
+export const RTM_F_FIB_MATCH = 0x2000;
 
 /** Bits of `lock` are 1 << RTAX_*. */
 export const RTAX_MTU = 2;
@@ -58,6 +60,8 @@ const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 const RTA_MARK = 16;
 const RTA_VIA = 18;
+const RTA_IP_PROTO = 27;
+const RTA_DPORT = 29;
 
 const RTNEXTHOP_SIZE = 8;
 
@@ -125,7 +129,10 @@ export interface RouteLookup {
   src?: Ip;
   oif?: number;
   mark?: number;
-  /** RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH (0x2000). */
+  /** IPPROTO_UDP and the like, for rules that ask for it; with it the port. */
+  ipProto?: number;
+  dport?: number;
+  /** RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH. */
   flags?: number;
 }
 
@@ -168,7 +175,13 @@ export function writeRouteLookup(w: Writer, q: RouteLookup): void {
   const srcLength = q.src === undefined ? 0 : full;
   const flags = q.flags ?? 0;
   header(w, { family, dstLength: full, srcLength, table: 0, protocol: 0, scope: 0, type: 0, flags });
-  new AttrWriter(w).ip(RTA_DST, q.dst).ip(RTA_SRC, q.src).u32(RTA_OIF, q.oif).u32(RTA_MARK, q.mark);
+  new AttrWriter(w)
+    .ip(RTA_DST, q.dst)
+    .ip(RTA_SRC, q.src)
+    .u32(RTA_OIF, q.oif)
+    .u32(RTA_MARK, q.mark)
+    .u8(RTA_IP_PROTO, q.ipProto)
+    .be16(RTA_DPORT, q.dport);
 }
 
 function header(w: Writer, m: Omit<Route, 'dst' | 'src'>): void {

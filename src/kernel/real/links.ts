@@ -14,7 +14,7 @@ import {
   writeLink,
   writeLinkDump,
 } from '../../codec/rtnl/link.js';
-import type { Ns } from '../../objects/kind.js';
+import { NODE_NS, type Ns } from '../../objects/kind.js';
 import { incompatible, type Link, linkKind, type VethLink } from '../../objects/link.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
@@ -35,7 +35,8 @@ export class LinkPort implements KindPort<Link> {
     const rows = await space.rtnl.dump(RTM_GETLINK, writeLinkDump, { extMask: RTEXT_FILTER_SKIP_STATS });
     const messages = rows.map((row) => readLink(row.body));
     const names = new Map(messages.map((m) => [m.index, m.name]));
-    return messages.map((m) => observed(m, names));
+    const below = messages.some(isBound) ? await this.spaces.open(NODE_NS)?.namesByIndex() : undefined;
+    return messages.map((m) => observed(m, names, below));
   }
 
   async apply(ns: Ns, ops: readonly Op<Link>[]): Promise<(WeftError | undefined)[]> {
@@ -80,7 +81,7 @@ export class LinkPort implements KindPort<Link> {
   }
 
   /** Only what must be there from birth; `configure` does the rest. */
-  #create(space: Space, want: Link): Promise<Ack> {
+  async #create(space: Space, want: Link): Promise<Ack> {
     const base: LinkMessage = {
       name: want.name,
       ...(want.mac && { mac: want.mac }),
@@ -90,8 +91,19 @@ export class LinkPort implements KindPort<Link> {
     if (want.type === 'vxlan') {
       // The UDP socket stays in the namespace that creates the device: the underlay's.
       const underlay = spaceFor(this.spaces, want.underlay);
-      const { vni: id, dstPort: port, local } = want;
-      const info = { kind: 'vxlan', id, port, local, learning: false, proxy: true, udpCsum: false } as const;
+      const { vni: id, dstPort: port, local, dev } = want;
+      const link = dev === undefined ? undefined : (await underlay.indexes()).get(dev);
+      if (dev !== undefined && link === undefined) return { errno: ENODEV, text: `there is no ${dev}` };
+      const info = {
+        kind: 'vxlan',
+        id,
+        port,
+        local,
+        learning: false,
+        proxy: true,
+        udpCsum: false,
+        ...(link && { link }),
+      } as const;
       return underlay.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, netnsFd: space.attachFd, info });
     }
     if (want.type === 'veth') {
@@ -127,7 +139,15 @@ export class LinkPort implements KindPort<Link> {
   }
 }
 
-function observed(m: LinkMessage, names: ReadonlyMap<number | undefined, string | undefined>): Link {
+/** Tunnels that send by an interface of the namespace they were made in. */
+const isBound = ({ info }: LinkMessage): boolean => info?.kind === 'vxlan' && (info.link ?? 0) > 0;
+
+/** @param below names of the node's interfaces, where a link has one of them below it */
+function observed(
+  m: LinkMessage,
+  names: ReadonlyMap<number | undefined, string | undefined>,
+  below?: ReadonlyMap<number, string>,
+): Link {
   const common = {
     name: m.name ?? '',
     up: ((m.flags ?? 0) & IFF_UP) !== 0,
@@ -150,8 +170,9 @@ function observed(m: LinkMessage, names: ReadonlyMap<number | undefined, string 
   if (info.kind === 'bridge') return { ...common, type: 'bridge' };
   if (info.kind === 'veth') return { ...common, type: 'veth', peer: { ns: '', name: '' } };
   if (info.kind === 'vxlan') {
-    const { id: vni = 0, port: dstPort = 0, local = '0.0.0.0' } = info;
-    return { ...common, type: 'vxlan', vni, dstPort, local, underlay: '' };
+    const { id: vni = 0, port: dstPort = 0, local = '0.0.0.0', link = 0 } = info;
+    const dev = link > 0 ? { dev: below?.get(link) ?? `#${link}` } : {};
+    return { ...common, type: 'vxlan', vni, dstPort, local, underlay: '', ...dev };
   }
   return { ...common, type: 'foreign', kindName: info.kind === 'other' ? info.name : info.kind };
 }

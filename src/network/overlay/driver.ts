@@ -7,6 +7,7 @@ import { NODE_NS } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
 import type { NetworkDriver } from '../driver.js';
 import { hostEndName } from '../names.js';
+import { vtepOf } from '../paths.js';
 import { isLocal, networkNs, overlayMtu, type Wants } from '../world.js';
 import { BRIDGE, VXLAN } from './names.js';
 
@@ -33,6 +34,7 @@ export const overlay: NetworkDriver = {
       dstPort: world.self.dataPathPort,
       local: world.self.vtep,
       underlay: NODE_NS,
+      ...(world.self.vrf !== undefined && { dev: world.self.vrf }),
       // Learned rows would shadow gossiped ones after a move; every remote MAC has a static row instead.
       port: { learning: false },
     });
@@ -66,7 +68,8 @@ export const overlay: NetworkDriver = {
   },
 
   peer(world, network, peer, wants) {
-    const { address, addressV6, mac, vtep } = peer.spec;
+    const { address, addressV6, mac } = peer.spec;
+    const vtep = vtepOf(world.wish, peer);
     // An endpoint that moved here is served here, though the word of its old place may still be about.
     if (vtep === world.self.vtep || isLocal(world, network.id, address)) return;
     const ns = networkNs(network.id);
