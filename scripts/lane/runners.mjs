@@ -25,10 +25,15 @@ function tapTimeout(seconds) {
 export class HostRunner {
   #groups = new Set();
 
-  /** @param {string} file @param {number} seconds @returns {Promise<import('./verdict.mjs').Verdict>} */
-  async run(file, seconds) {
+  /**
+   * @param {string} file @param {number} seconds
+   * @param {{ args?: readonly string[], onStdout?: (chunk: Buffer) => void }} [more] arguments for the file, and who
+   *   hears what it says besides the judge
+   * @returns {Promise<import('./verdict.mjs').Verdict>}
+   */
+  async run(file, seconds, { args: own = [], onStdout = () => {} } = {}) {
     const judge = new Judge(file, randomUUID());
-    const [program, ...args] = command(judge.token, seconds, [process.execPath, '--enable-source-maps', file]);
+    const [program, ...args] = command(judge.token, seconds, [process.execPath, '--enable-source-maps', file, ...own]);
     const child = spawn(program, args, {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -36,6 +41,7 @@ export class HostRunner {
     });
     this.#groups.add(child.pid);
     child.stdout.on('data', judge.onStdout);
+    child.stdout.on('data', onStdout);
     child.stderr.on('data', judge.onStderr);
     let timedOut = false;
     const timer = setTimeout(

@@ -1,0 +1,53 @@
+import type { LabNode } from '../support/lab.js';
+import { missingLines } from '../support/overlay.js';
+import { settled } from './checkpoint.js';
+import type { Model } from './model.js';
+import { alive, type Soak } from './soak.js';
+
+const SAVED = 'iptables-save; ip6tables-save; nft list ruleset';
+
+/** Packet rules everywhere on a node, without counters and what is chosen anew each time: ports of the resolver. */
+async function rulesOf(model: Model, node: LabNode): Promise<string> {
+  const parts: string[] = [];
+  const add = (where: string, text: string) => {
+    for (const line of text.split('\n')) {
+      if (line === '' || line.startsWith('#')) continue;
+      const steady = line
+        .replace(/\[\d+:\d+\]|packets \d+ bytes \d+|expires \S+/g, '')
+        .replace(/127\.0\.0\.11:\d+|--sport \d+|sport \d+/g, 'PORT');
+      parts.push(`${where}: ${steady}`);
+    }
+  };
+  add(node.name, (await node.exec('sh', '-c', SAVED)).stdout);
+  const spaces = [
+    ...model.carriedBy(node.number).map(({ name }) => `net-${name}`),
+    ...model.at(node.number).map(({ name }) => name),
+  ];
+  for (const ns of spaces) add(ns, (await node.execIn(ns, 'sh', '-c', SAVED)).stdout);
+  return parts.join('\n');
+}
+
+/**
+ * What a node's packet rules have become by all that happened is what they are when the same wish is stated at once on
+ * an empty node. @returns each line by which they differ
+ */
+export async function rulesDifferFromScratch(soak: Soak, node: LabNode): Promise<string[]> {
+  const { model, plane } = soak;
+  const grown = await rulesOf(model, node);
+  await node.api.post('/v1/down');
+  for (const { name, vni, prefix, internal } of model.carriedBy(node.number))
+    await node.api.put(`/v1/networks/${name}`, { subnets: [`${prefix}.0/24`], vni, internal });
+  for (const { name, endpoints } of model.at(node.number)) {
+    await node.api.put(`/v1/sandboxes/${name}`, {});
+    for (const { network, address, ifname } of endpoints.values())
+      await node.api.put(`/v1/endpoints/${name}:${network}`, { addresses: [address], ifname });
+  }
+  for (const network of model.carriedBy(node.number)) network.askedOf.add(node.number);
+  await plane.snapshot(node, alive(soak));
+  await settled(soak);
+  const fresh = await rulesOf(model, node);
+  return [
+    ...missingLines(grown, fresh).map((line) => `only after all that happened: ${line}`),
+    ...missingLines(fresh, grown).map((line) => `only from scratch: ${line}`),
+  ];
+}
