@@ -9,6 +9,7 @@ import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import type { Service } from '../model/service.js';
 import { holdersOf } from './holders.js';
+import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
 import { checkSubnets } from './subnets.js';
 
@@ -48,28 +49,23 @@ export function checkNetworkAlone(id: string, spec: Network): void {
     throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": driver ${spec.driver} is not supported yet`);
   }
   optionsOf(spec.driver, spec);
-  if (spec.vnis.length > 0) throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": vnis are not supported yet`);
   if (spec.subnets.length === 0) throw subnetError(`network "${id}" has no subnet`, 'give --subnet CIDR');
   const prefixes = spec.subnets.map(parseCidr);
   checkSubnets(spec, prefixes);
-  const extra = spec.gateways[prefixes.length];
-  if (extra !== undefined) throw subnetError(`gateway ${extra} has no subnet`, 'give one gateway a subnet');
   for (const [i, prefix] of prefixes.entries()) {
     const text = spec.subnets[i] as string;
-    if (prefix.family === 6)
-      throw new WeftError('WEFT_NOT_SUPPORTED', `${text}: IPv6 subnets are not supported yet`, 'give an IPv4 subnet');
-    if (prefix.length > 30)
-      throw subnetError(`${text} has no room for a gateway and an endpoint`, 'use a /30 or larger');
+    const smallest = prefix.family === 4 ? 30 : 126;
+    if (prefix.length > smallest)
+      throw subnetError(`${text} has no room for a gateway and an endpoint`, `use a /${smallest} or larger`);
     const twin = prefixes.slice(0, i).find((other) => overlaps(other, prefix));
-    if (twin) throw subnetError(`${text} overlaps ${twin.first}/${twin.length} of the same network`);
+    if (twin) throw subnetError(`${text} overlaps ${cidrText(twin)} of the same network`, 'give each subnet once');
     checkGateway(text, prefix, spec.gateways[i]);
   }
-  if (spec.subnets.length > 1) {
-    throw new WeftError(
-      'WEFT_NOT_SUPPORTED',
-      `network "${id}": several subnets are not supported yet`,
-      'give one subnet',
-    );
+  const extra = spec.gateways[prefixes.length];
+  if (extra !== undefined) {
+    const second = prefixes.find((prefix) => contains(prefix, extra));
+    const why = second ? `a second gateway of ${cidrText(second)}` : `outside ${spec.subnets.join(', ')}`;
+    throw subnetError(`gateway ${extra} is ${why}`, 'give one address of each subnet at most');
   }
   for (const range of spec.ipRanges) {
     const inner = parseCidr(range);
@@ -84,17 +80,16 @@ function subnetError(message: string, hint?: string): WeftError {
 }
 
 function checkGateway(text: string, prefix: Prefix, gateway: Ip | undefined): void {
-  if (gateway === undefined) return;
-  if (!contains(prefix, gateway))
-    throw subnetError(`gateway ${gateway} is outside ${text}`, 'give an address of the subnet');
-  if (gateway === prefix.first || gateway === last(prefix)) {
-    throw subnetError(`gateway ${gateway} is the network or broadcast address of ${text}`);
+  if (gateway === prefix.first || (prefix.family === 4 && gateway === last(prefix))) {
+    const what = prefix.family === 4 ? 'network or broadcast address' : 'subnet-router anycast address (RFC 4291)';
+    throw subnetError(`gateway ${gateway} is the ${what} of ${text}`, 'choose another address');
   }
 }
 
 function checkAgainst(id: string, spec: Network, prefixes: Prefix[], other: Stored<'networks'>): void {
-  if (other.spec.vni === spec.vni) {
-    throw new WeftError('WEFT_CONFLICT', `VNI ${spec.vni} is used by network "${other.id}"`, 'choose another --vni');
+  const vni = vnisOf(spec).find((mine) => vnisOf(other.spec).includes(mine));
+  if (vni !== undefined) {
+    throw new WeftError('WEFT_CONFLICT', `VNI ${vni} is used by network "${other.id}"`, 'choose another --vni');
   }
   if (spec.ingress && other.spec.ingress) {
     throw new WeftError(
@@ -108,7 +103,7 @@ function checkAgainst(id: string, spec: Network, prefixes: Prefix[], other: Stor
     if (clash) {
       throw new WeftError(
         'WEFT_CONFLICT',
-        `${clash.first}/${clash.length} overlaps ${text} of network "${other.id}"`,
+        `${cidrText(clash)} overlaps ${text} of network "${other.id}"`,
         'choose another --subnet',
       );
     }

@@ -5,6 +5,7 @@ import { BODIES, type Stored, type Table, type Wish } from '../model/registry.js
 import { parseWith } from '../model/scalars.js';
 import { checkId, checkNetworkAlone } from './check.js';
 import { withGateways, withMac } from './defaults.js';
+import { checkVnis } from './overlay.js';
 import type { Mutation } from './wish.js';
 
 /** Tables that the control plane spreads. */
@@ -81,13 +82,7 @@ export function parseGossipRow(line: string, n: number): GossipRow {
 
 /** Two agents that each chose a VNI or VIP would disagree for ever: spread rows must carry theirs. */
 function requireAllocated(table: GossipTable, key: string, value: unknown): void {
-  if (table === 'networks' && (value as { vni?: number }).vni === undefined) {
-    throw new WeftError(
-      'WEFT_INVALID_ALLOCATION',
-      `network "${key}" comes without a VNI`,
-      'the control plane chooses it',
-    );
-  }
+  if (table === 'networks') checkVnis(key, value as Network, 'its row has too few', 'the control plane chooses them');
   const service = value as { mode: string; networks: string[]; vips: Record<string, string[]> };
   if (table !== 'services' || service.mode !== 'vip') return;
   const without = service.networks.find((network) => !service.vips[network]?.length);

@@ -1,6 +1,7 @@
 import { codeOf, WeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
+import { isLocalScope } from '../model/network.js';
 import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
 import { type Cursors, nextInterfaceName, withAllocated } from './allocate.js';
@@ -19,6 +20,7 @@ import {
   missing,
 } from './check.js';
 import { withGateways, withMac } from './defaults.js';
+import { checkVnis } from './overlay.js';
 
 /** What preparing a change may look at. */
 export interface Context {
@@ -76,7 +78,8 @@ export function prepare<T extends Table>(context: Context, table: T, id: string,
 const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Specs[T] } = {
   networks(context, id, body: Specs['networks']) {
     const before = context.wish.networks.get(id);
-    const spec = { ...withGateways(body), vni: body.vni ?? before?.spec.vni };
+    const vnis = body.vnis.length > 0 ? body.vnis : (before?.spec.vnis ?? []);
+    const spec = { ...withGateways(body), vni: body.vni ?? before?.spec.vni, vnis };
     if (id === 'ingress' && !spec.ingress) {
       throw new WeftError(
         'WEFT_INVALID_NAME',
@@ -84,16 +87,13 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
         'add --ingress, or choose another name',
       );
     }
-    checkNetwork(context.wish, id, spec as Specs['networks']);
-    if (spec.vni === undefined) {
-      throw new WeftError(
-        'WEFT_INVALID_ALLOCATION',
-        `network "${id}" spans nodes, so this agent may not choose its VNI`,
-        'give --vni N, the same on every node',
-      );
+    checkNetwork(context.wish, id, spec);
+    if (!isLocalScope(spec.driver)) {
+      const why = 'it spans nodes, so this agent may not choose them';
+      checkVnis(id, spec, why, 'give --vni N for each, the same on every node');
     }
-    if (before) checkNetworkChange(before, spec as Specs['networks']);
-    return spec as Specs['networks'];
+    if (before) checkNetworkChange(before, spec);
+    return spec;
   },
 
   sandboxes(context, id, body: Specs['sandboxes']) {

@@ -59,7 +59,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
       '-i',
       'u0',
       '-c1',
-      'udp[46:2] = 0x0806',
+      'udp port 4789 and udp[28:2] = 0x0806',
     ]);
     await new Promise((resolve) => setTimeout(resolve, patient(500)));
     t.ok(await reaches(n1, 'c1', '10.20.0.13'));

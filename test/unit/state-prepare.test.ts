@@ -52,6 +52,58 @@ const CASES: Case[] = [
   ['no room: /31', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/31'] }, 'WEFT_INVALID_SUBNET', /no room/],
   ['no room: /32', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/32'] }, 'WEFT_INVALID_SUBNET', /no room/],
   ['a smallest subnet', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/30'] }, undefined],
+  ['no room: /127', 'networks', 'x', { ...NET, subnets: ['fd30::/127'] }, 'WEFT_INVALID_SUBNET', /no room/],
+  ['no room: /128', 'networks', 'x', { ...NET, subnets: ['fd30::/128'] }, 'WEFT_INVALID_SUBNET', /no room/],
+  ['a smallest IPv6 subnet', 'networks', 'x', { ...NET, subnets: ['fd30::/126'] }, undefined],
+  ['dual stack', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/24', 'fd30::/64'] }, undefined],
+  [
+    'fewer VNIs than lanes',
+    'networks',
+    'x',
+    { ...NET, subnets: ['10.30.0.0/24', 'fd30::/64', 'fd31::/64'] },
+    'WEFT_INVALID_ALLOCATION',
+    /needs 2 VNIs, one for each subnet of a family/,
+  ],
+  [
+    'more VNIs than lanes',
+    'networks',
+    'x',
+    { ...NET, subnets: ['10.30.0.0/24', 'fd30::/64'], vnis: [5001] },
+    'WEFT_INVALID_ARGUMENT',
+    /has 2 VNIs and needs a VNI/,
+  ],
+  [
+    'a VNI twice',
+    'networks',
+    'x',
+    { ...NET, subnets: ['10.30.0.0/24', '10.31.0.0/24'], vnis: [5000] },
+    'WEFT_INVALID_ARGUMENT',
+    /VNI 5000 twice/,
+  ],
+  [
+    'another network’s VNI for the second lane',
+    'networks',
+    'x',
+    { ...NET, subnets: ['10.30.0.0/24', '10.31.0.0/24'], vnis: [4097] },
+    'WEFT_CONFLICT',
+    /VNI 4097 is used by network "app"/,
+  ],
+  [
+    'the anycast address of routers as gateway',
+    'networks',
+    'x',
+    { ...NET, subnets: ['fd30::/64'], gateways: ['fd30::'] },
+    'WEFT_INVALID_SUBNET',
+    /anycast/,
+  ],
+  [
+    'two gateways of one subnet',
+    'networks',
+    'x',
+    { ...NET, subnets: ['10.30.0.0/24', 'fd30::/64'], gateways: ['10.30.0.5', '10.30.0.6'] },
+    'WEFT_INVALID_SUBNET',
+    /10\.30\.0\.6 is a second gateway of 10\.30\.0\.0\/24/,
+  ],
   [
     'two subnets that overlap',
     'networks',
@@ -88,7 +140,7 @@ const CASES: Case[] = [
     'x',
     { ...NET, gateways: ['10.30.0.1', '10.30.0.2'] },
     'WEFT_INVALID_SUBNET',
-    /10\.30\.0\.2 has no subnet/,
+    /10\.30\.0\.2 is a second gateway/,
   ],
   ['a malformed gateway', 'networks', 'x', { ...NET, gateways: ['10.30.0'] }, 'WEFT_INVALID_ADDRESS'],
   [
@@ -528,4 +580,11 @@ test('whatever comes and goes, no two hold one address, over restarts', (t) => {
     }),
     { numRuns: 30 },
   );
+});
+
+test('gateways find their subnets in whatever order they are given', (t) => {
+  const rig = new StoreRig(t).app();
+  const subnets = ['10.30.0.0/24', 'fd30::/64', '10.31.0.0/24'];
+  rig.put('networks', 'x', { subnets, vni: 5000, vnis: [5001], gateways: ['fd30::fe', '10.30.0.254'] });
+  t.deepEqual(rig.store.wish.networks.get('x')?.spec.gateways, ['10.30.0.254', 'fd30::fe', '10.31.0.1']);
 });

@@ -1,17 +1,20 @@
-import { parseCidr } from '../../base/cidr.js';
-import type { Ip, Mac } from '../../base/ip.js';
+import { cidrText, contains, type Prefix, parseCidr } from '../../base/cidr.js';
+import { family, type Ip, type Mac } from '../../base/ip.js';
 import { bridgeMac, endpointMac } from '../../base/mac.js';
+import { laneOf, lanesOf } from '../../model/lanes.js';
 import type { Stored } from '../../model/registry.js';
 import { nameOf } from '../../model/registry.js';
-import { NODE_NS } from '../../objects/kind.js';
+import { NODE_NS, type Ns } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
+import { MAIN_TABLE } from '../../objects/route.js';
 import type { NetworkDriver } from '../driver.js';
 import { hostEndName } from '../names.js';
 import { vtepOf } from '../paths.js';
 import { isLocal, networkNs, overlayMtu, type Wants } from '../world.js';
-import { BRIDGE, VXLAN } from './names.js';
+import { BRIDGE, vxlanName } from './names.js';
+import { quiet, speakIpv6 } from './sysctls.js';
 
-/** One VXLAN per network, in a namespace of its own with its bridge; see README.md beside this file. */
+/** One bridge with a VXLAN for each lane, in a namespace of the network's own; see README.md beside this file. */
 export const overlay: NetworkDriver = {
   network(world, network, wants) {
     const ns = networkNs(network.id);
@@ -23,21 +26,23 @@ export const overlay: NetworkDriver = {
     if (network.spec.ingress) wants.add(NODE_NS, 'netns', why, { name: 'ingress', aliasOf: ns });
     quiet(ns, why, wants);
     wants.add(ns, 'link', why, { type: 'bridge', name: BRIDGE, up: true, mtu, mac: bridgeMac(world.self.vtep), alias });
-    wants.add(ns, 'link', why, {
-      type: 'vxlan',
-      name: VXLAN,
-      up: true,
-      mtu,
-      master: BRIDGE,
-      alias,
-      vni: network.spec.vni,
-      dstPort: world.self.dataPathPort,
-      local: world.self.vtep,
-      underlay: NODE_NS,
-      ...(world.self.vrf !== undefined && { dev: world.self.vrf }),
-      // Learned rows would shadow gossiped ones after a move; every remote MAC has a static row instead.
-      port: { learning: false },
-    });
+    for (const [n, lane] of lanesOf(network.spec).entries()) {
+      wants.add(ns, 'link', why, {
+        type: 'vxlan',
+        name: vxlanName(n),
+        up: true,
+        mtu,
+        master: BRIDGE,
+        alias,
+        vni: lane.vni,
+        dstPort: world.self.dataPathPort,
+        local: world.self.vtep,
+        underlay: NODE_NS,
+        ...(world.self.vrf !== undefined && { dev: world.self.vrf }),
+        // Learned rows would shadow gossiped ones after a move; every remote MAC has a static row instead.
+        port: { learning: false },
+      });
+    }
     network.spec.subnets.forEach((subnet, i) => {
       const ip = network.spec.gateways[i] as Ip;
       wants.add(ns, 'address', `gateway of ${network.id}`, { dev: BRIDGE, ip, length: parseCidr(subnet).length });
@@ -46,7 +51,7 @@ export const overlay: NetworkDriver = {
 
   endpoint(world, network, endpoint, wants) {
     const ns = networkNs(network.id);
-    const { sandbox, ifname: name, mac, addresses } = endpoint.spec;
+    const { sandbox, ifname: name, mac } = endpoint.spec;
     const why = `endpoint ${endpoint.id}`;
     const mtu = overlayMtu(world, network);
     const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
@@ -62,9 +67,7 @@ export const overlay: NetworkDriver = {
       port: { hairpin: true },
     });
     wants.add(sandbox, 'link', why, { type: 'veth-end', name, up: true, mtu, mac, alias });
-    for (const ip of addresses) {
-      wants.add(sandbox, 'address', why, { dev: name, ip, length: prefixLength(network, ip) });
-    }
+    addressing(network, endpoint.spec, why, wants);
   },
 
   peer(world, network, peer, wants) {
@@ -73,50 +76,46 @@ export const overlay: NetworkDriver = {
     // An endpoint that moved here is served here, though the word of its old place may still be about.
     if (vtep === world.self.vtep || isLocal(world, network.id, address)) return;
     const ns = networkNs(network.id);
+    const dev = vxlanName(laneOf(network.spec, address));
     const why = `peer ${peer.id}`;
     for (const ip of [address, addressV6]) {
       // The device answers ARP and ND for it (`proxy`), so that no request crosses the underlay.
-      if (ip !== undefined) wants.add(ns, 'neighbour', why, { dev: VXLAN, ip, mac });
+      if (ip !== undefined) wants.add(ns, 'neighbour', why, { dev, ip, mac });
     }
-    tunnelRows(ns, mac, vtep, why, wants);
+    tunnelRows(ns, dev, mac, vtep, why, wants);
   },
 
   node(world, network, node, wants) {
     const { vtep, addresses } = node.spec;
     const own = addresses[network.id]?.[0];
     if (own === undefined || vtep === world.self.vtep) return;
-    tunnelRows(networkNs(network.id), endpointMac(own), vtep, `node ${node.id}`, wants);
+    const dev = vxlanName(laneOf(network.spec, own));
+    tunnelRows(networkNs(network.id), dev, endpointMac(own), vtep, `node ${node.id}`, wants);
   },
 };
 
 /** Where a remote MAC lives: in the VXLAN device (which VTEP) and in the bridge (which port; else it floods). */
-function tunnelRows(ns: string, mac: Mac, dst: Ip, why: string, wants: Wants): void {
-  wants.add(ns, 'fdb', why, { dev: VXLAN, mac, where: 'self', dst });
-  wants.add(ns, 'fdb', why, { dev: VXLAN, mac, where: 'master' });
+function tunnelRows(ns: Ns, dev: string, mac: Mac, dst: Ip, why: string, wants: Wants): void {
+  wants.add(ns, 'fdb', why, { dev, mac, where: 'self', dst });
+  wants.add(ns, 'fdb', why, { dev, mac, where: 'master' });
 }
 
-/** An overlay namespace bridges and never routes; its devices keep silent (no router solicitations, no MLD). */
-function quiet(ns: string, why: string, wants: Wants): void {
-  wants.sysctls(ns, why, {
-    'net/ipv4/ip_forward': 0,
-    'net/ipv4/conf/all/send_redirects': 0,
-    'net/ipv4/conf/default/send_redirects': 0,
-    // Refusals (no backend) must come at once, all of them: the default allows one ICMP a second and target.
-    'net/ipv4/icmp_ratelimit': 0,
-    // And without bit 3 (destination unreachable) they do not count against the burst all targets share (50).
-    'net/ipv4/icmp_ratemask': 6160,
-    'net/ipv6/icmp/ratemask': '0,3-127',
-    'net/ipv6/conf/default/addr_gen_mode': 1,
-    'net/ipv6/conf/default/accept_ra': 0,
-    'net/ipv6/conf/default/router_solicitations': 0,
-  });
-  // Worth 3 us a packet (11 %), and rules of the IP layer must never see bridged frames.
-  const nf = (name: string) => `net/bridge/bridge-nf-call-${name}`;
-  wants.sysctls(ns, why, { [nf('iptables')]: 0, [nf('ip6tables')]: 0, [nf('arptables')]: 0 }, true);
-}
+/** The subnet of the network that has the address; stored addresses are in one. */
+const subnetOf = (network: Stored<'networks'>, ip: Ip): Prefix =>
+  lanesOf(network.spec)
+    .flatMap((lane) => lane.subnets)
+    .find((subnet) => contains(subnet, ip)) as Prefix;
 
-function prefixLength(network: Stored<'networks'>, ip: Ip): number {
-  const six = ip.includes(':');
-  const subnet = network.spec.subnets.find((s) => s.includes(':') === six);
-  return subnet ? parseCidr(subnet).length : six ? 128 : 32;
+/** Addresses of an endpoint, and the way to the network's other subnets of its families, which are on the same segment. */
+function addressing(network: Stored<'networks'>, spec: Stored<'endpoints'>['spec'], why: string, wants: Wants): void {
+  const { sandbox, ifname: dev, addresses } = spec;
+  if (addresses.some((ip) => family(ip) === 6)) speakIpv6(sandbox, dev, why, wants);
+  const own = addresses.map((ip) => subnetOf(network, ip));
+  for (const [i, ip] of addresses.entries()) {
+    wants.add(sandbox, 'address', why, { dev, ip, length: (own[i] as Prefix).length });
+  }
+  for (const subnet of lanesOf(network.spec).flatMap((lane) => lane.subnets)) {
+    if (own.includes(subnet) || !own.some((mine) => mine.family === subnet.family)) continue;
+    wants.add(sandbox, 'route', why, { dst: cidrText(subnet), dev, table: MAIN_TABLE });
+  }
 }

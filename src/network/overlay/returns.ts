@@ -1,9 +1,10 @@
 import { bridgeMac, endpointMac } from '../../base/mac.js';
 import { accept, drop, ether, is, map, meta, set } from '../../codec/nft/build.js';
+import { lanesOf } from '../../model/lanes.js';
 import type { Stored } from '../../model/registry.js';
 import { hex, TableWriter, words } from '../bridge-table.js';
 import { familiesOf, networkNs, type Wants, type World } from '../world.js';
-import { VXLAN } from './names.js';
+import { vxlanName } from './names.js';
 
 /** Before the balancer's connection tracking, which must see a reply with the destination it leaves with. */
 const RETURNS = -310;
@@ -23,7 +24,7 @@ export function returnMap(world: World, network: Stored<'networks'>, wants: Want
   w.chain(
     'returns',
     [
-      [is(meta.iifname, VXLAN), accept],
+      ...lanesOf(network.spec).map((_, n) => [is(meta.iifname, vxlanName(n)), accept]),
       ...families.map((of) => [is(ether.daddr, bridge), home(of), accept]),
       // A map is no set to older kernels, so membership is tested by looking a value up.
       ...families.map((of) => [home(of), drop]),
