@@ -27,6 +27,7 @@ import { everything, type PassResult } from '../reconcile/pass.js';
 import { Store } from '../state/store.js';
 import { chooseBalancer, flowMemory, gatewayOf, gatewaySubnet } from './choices.js';
 import { Events } from './events.js';
+import { guardState } from './guard-state.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Names } from './names.js';
@@ -55,6 +56,7 @@ export class Agent implements AgentPort {
   readonly #phases = new Map<string, Status>();
   readonly #underlay: Underlay;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
+  #nftInet = false;
   #gateway = gatewayOf(GATEWAY_SUBNETS[0] as string);
   #before: Wish;
 
@@ -127,7 +129,9 @@ export class Agent implements AgentPort {
     if (doubt !== undefined)
       this.log.warn({ doubt }, 'state is in doubt: nothing unknown is removed until the wish is stated anew');
     await this.#underlay.look();
-    this.#balancer = chooseBalancer(this.options.lb, await probe(this.#spaces));
+    const can = await probe(this.#spaces);
+    this.#balancer = chooseBalancer(this.options.lb, can);
+    this.#nftInet = can.nftInet;
     this.#gateway = gatewayOf(await gatewaySubnet(this.#spaces, this.store));
     this.#before = this.store.wish;
     this.#recompute('all');
@@ -180,7 +184,7 @@ export class Agent implements AgentPort {
     return { path: handedOver ?? this.#spaces.seenAt(sandbox), files: this.names.filesOf(sandbox) };
   }
 
-  summary(): Record<string, unknown> {
+  async summary(): Promise<Record<string, unknown>> {
     const { node, advertise, dataPathPort } = this.options;
     const { doubt } = this.store.confidence;
     const wish = this.store.wish;
@@ -201,6 +205,7 @@ export class Agent implements AgentPort {
       dataPathPort,
       balancer: this.#balancer.name,
       flowMemory: flowMemory(this.#balancer),
+      guard: await guardState(this.#spaces, this.#nftInet),
       gatewaySubnet: this.#gateway.subnet,
       pid: process.pid,
       uptimeSeconds: Math.round((Date.now() - this.startedAt) / 1000),
@@ -261,6 +266,7 @@ export class Agent implements AgentPort {
       self: { name, vtep, dataPathPort, ...(this.#underlay.vrf !== undefined && { vrf: this.#underlay.vrf }) },
       underlayMtu: this.#underlay.mtu,
       balancer: this.#balancer,
+      nftInet: this.#nftInet,
       gateway: this.#gateway,
       number: (space, key, first) => this.store.number(space, key, first),
       resolverPorts: (sandbox) => this.names.resolver.ports(sandbox),

@@ -69,7 +69,7 @@ export interface AgentPort {
   /** Where a sandbox's namespace and files are. */
   locationOf(sandbox: string): { path: string; files: string };
   /** The whole of `GET /v1/status`. */
-  summary(): Record<string, unknown>;
+  summary(): Promise<Record<string, unknown>>;
   inspect(what: string, query: URLSearchParams): Promise<Listing>;
   inspectable(): string[];
   /** Compares everything with the kernel and changes nothing. */

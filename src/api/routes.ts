@@ -16,7 +16,7 @@ export function allRoutes(agent: AgentPort): Route[] {
       method: 'GET',
       path: '/v1/status',
       summary: 'the agent, its node, and what is not well',
-      run: () => ({ body: agent.summary() }),
+      run: async () => ({ body: await agent.summary() }),
     },
     {
       method: 'GET',

@@ -94,7 +94,7 @@ function readWish(file: string): unknown {
 }
 
 function printStatus(status: Row): void {
-  const { troubles, held, counts, counters, ...plain } = status;
+  const { troubles, held, counts, counters, guard, ...plain } = status;
   for (const [key, value] of Object.entries(plain)) process.stdout.write(`${key.padEnd(16)}${String(value)}\n`);
   for (const [title, group] of Object.entries({ wish: counts, passes: counters })) {
     const text = Object.entries(group as Row)
@@ -102,10 +102,15 @@ function printStatus(status: Row): void {
       .join(', ');
     process.stdout.write(`${title.padEnd(16)}${text}\n`);
   }
+  process.stdout.write(`${'guard'.padEnd(16)}${guardText(guard as Row)}\n`);
   for (const h of held as Row[]) process.stdout.write(`held            ${String(h.text)} in ${String(h.ns)}\n`);
   for (const t of troubles as Row[]) {
     process.stdout.write(
       `trouble         ${String(t.object || '-')}: ${String(t.code)}: ${String(t.message)}${t.hint ? ` (${String(t.hint)})` : ''}\n`,
     );
   }
+}
+
+function guardText({ on, dropped, reason, hint }: Row): string {
+  return on ? `on, ${String(dropped)} packets dropped` : `off: ${String(reason)} (${String(hint)})`;
 }

@@ -1,40 +1,43 @@
 import { ip, ip6, rule, type SetParts, type Statement, setOf } from '../codec/nft/build.js';
 import { chainObject, ruleText, setObject } from '../codec/nft/objects.js';
 import { valueHex } from '../codec/nft/types.js';
-import type { NftChain, NftElement, NftObject } from '../objects/nft.js';
+import type { NftChain, NftElement, NftFamily, NftObject } from '../objects/nft.js';
 import type { Wants } from './world.js';
 
-const REF = { family: 'bridge', table: 'weft' } as const;
-
-/** Writes nf_tables objects of table `bridge weft` in one namespace, in few words. */
+/** Writes nf_tables objects of our table of one family in one namespace, in few words. */
 export class TableWriter {
+  readonly #ref: { family: NftFamily; table: string };
+
   constructor(
     readonly ns: string,
     readonly wants: Wants,
     readonly because: string,
-  ) {}
+    family: NftFamily = 'bridge',
+  ) {
+    this.#ref = { family, table: 'weft' };
+  }
 
   #add(object: NftObject): void {
     this.wants.add(this.ns, 'nft', this.because, object);
   }
 
   table(): void {
-    this.#add({ what: 'table', ...REF });
+    this.#add({ what: 'table', ...this.#ref });
   }
 
   set(name: string, parts: SetParts): void {
-    this.#add(setObject(setOf({ ...REF, set: name }, parts)));
+    this.#add(setObject(setOf({ ...this.#ref, set: name }, parts)));
   }
 
-  /** A chain; with `base` one that the bridge calls at that priority of prerouting or output. */
+  /** A chain; with `base` one that is called at that priority of a hook. */
   chain(name: string, rules: readonly (readonly Statement[])[], base?: NftChain['base']): void {
-    const at = { ...REF, chain: name };
+    const at = { ...this.#ref, chain: name };
     const object = chainObject(at, []);
     this.#add({ ...object, ...(base && { base }), rules: rules.map((statements) => ruleText(rule(at, statements))) });
   }
 
   element(set: string, key: string, value?: string): void {
-    const element: NftElement = { what: 'element', ...REF, set, key, ...(value !== undefined && { value }) };
+    const element: NftElement = { what: 'element', ...this.#ref, set, key, ...(value !== undefined && { value }) };
     this.#add(element);
   }
 }

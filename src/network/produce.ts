@@ -2,6 +2,7 @@ import { balanceClient, balanceNetwork, balanceService } from '../balance/assign
 import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import type { Wanted } from '../reconcile/plan.js';
 import { gatewayBridge, gatewayLeg, hasGateway, needsGateway } from './gateway.js';
+import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
 import { returnElement, returnMap } from './overlay/returns.js';
 import { driverOf } from './registry.js';
@@ -76,9 +77,10 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
   services: balanceService,
 };
 
-/** What the node has in all its objects' name: the gateway bridge and the rules of the IP layer. */
+/** What the node has in all its objects' name: the gateway bridge, the guard, the rules of the IP layer. */
 function produceNode(world: World, wants: Wants): void {
   if (needsGateway(world)) gatewayBridge(world, wants);
+  guard(world, wants);
   nodeRules(world, wants);
 }
 

@@ -20,6 +20,8 @@ export interface World {
   underlayMtu: number;
   /** Who chooses a backend, and how it remembers flows. */
   balancer: BalancerChoice;
+  /** The kernel has nf_tables of the IP layer (family inet), and not of the bridge alone. */
+  nftInet: boolean;
   /** Subnet of the gateway bridge, and the bridge's own address in it. */
   gateway: { subnet: Cidr; address: Ip };
   /** A number that stays with a name over restarts, from `first` upwards, unique in its space. */

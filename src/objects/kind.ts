@@ -19,6 +19,8 @@ export interface Where {
 export const STAGE = {
   netns: 0,
   sysctl: 10,
+  /** What a tunnel accepts, before there is a tunnel. */
+  guard: 15,
   link: 20,
   /** Far ends of pairs, which their near ends bring. */
   linkEnd: 22,

@@ -25,7 +25,7 @@ export interface NftSetObject extends InTable {
 export interface NftChain extends InTable {
   what: 'chain';
   chain: string;
-  base?: { hook: 'prerouting' | 'forward' | 'output'; priority: number };
+  base?: { hook: 'prerouting' | 'input' | 'forward' | 'output'; priority: number };
   /** Canonical JSON of each rule, in order. */
   rules: readonly string[];
 }
@@ -41,8 +41,8 @@ export interface NftElement extends InTable {
 }
 
 /**
- * Objects of nf_tables. All changes of one pass in one namespace are one transaction, removals included: a backend
- * that is replaced is never absent in between.
+ * Objects of nf_tables. All changes of one pass in one namespace and family are one transaction, removals included: a
+ * backend that is replaced is never absent in between.
  */
 export type NftObject = NftTable | NftSetObject | NftChain | NftElement;
 
@@ -50,9 +50,10 @@ const RANK = { table: 0, set: 1, chain: 2, element: 3 } as const;
 
 export const nftKind: Kind<NftObject> = {
   name: 'nft',
-  stages: [STAGE.nft],
+  stages: [STAGE.guard, STAGE.nft],
   atomic: true,
-  stage: () => STAGE.nft,
+  // The IP layer's tables guard and refer to nothing; the bridge's attract traffic to what must be there before.
+  stage: (o) => (o.family === 'inet' ? STAGE.guard : STAGE.nft),
   rank: (o) => RANK[o.what],
   key(o) {
     const at = `${o.what} ${o.family} ${o.table}`;
@@ -75,6 +76,12 @@ export const nftKind: Kind<NftObject> = {
     return `${o.what} ${o.what === 'table' ? o.table : o.what === 'set' ? o.set : o.chain}`;
   },
 };
+
+/** The element that a key of this kind stands for, without its value; undefined for keys of other objects. */
+export function elementOfKey(text: string): NftElement | undefined {
+  const [what, family, table, set, key] = text.split(' ') as [string, NftFamily, string, string, string];
+  return what === 'element' ? { what, family, table, set, key } : undefined;
+}
 
 function chainDifference(want: NftChain, have: NftChain): string {
   if (JSON.stringify(want.base) !== JSON.stringify(have.base)) return 'its hook or priority differs';

@@ -33,6 +33,8 @@ export class Dirt {
 }
 
 type Claim = Wanted & { producer: string };
+/** By producer, the newest last. */
+type Claims = Map<string, Claim>;
 
 /**
  * All objects that should exist, by scope and key. Each object comes from a producer (one object of the wish:
@@ -41,7 +43,7 @@ type Claim = Wanted & { producer: string };
  */
 export class Desired {
   readonly #producers = new Map<string, Claim[]>();
-  readonly #scopes = new Map<string, Scope & { claims: Map<string, Claim | Claim[]> }>();
+  readonly #scopes = new Map<string, Scope & { claims: Map<string, Claim | Claims> }>();
   /** Keys that a change of the wish gave up: their removal is an explicit delete and needs no open gate. */
   readonly #released = new Map<string, Set<string>>();
 
@@ -138,20 +140,29 @@ export class Desired {
       scope = { ns: claim.ns, kind: claim.kind, claims: new Map() };
       this.#scopes.set(id, scope);
     }
-    const others = listOf(scope.claims.get(key)).filter((c) => c.producer !== claim.producer);
-    // Two claims on one address (an endpoint on the move): both are kept, the newest wins.
-    scope.claims.set(key, others.length ? [...others, claim] : claim);
+    const found = scope.claims.get(key);
+    if (!found || (!(found instanceof Map) && found.producer === claim.producer)) scope.claims.set(key, claim);
+    else {
+      // Two claims on one address (an endpoint on the move): both are kept, the newest wins. 10,000 peers of one node claim
+      // one object of that node.
+      const all = found instanceof Map ? found : new Map([[found.producer, found]]);
+      all.delete(claim.producer);
+      scope.claims.set(key, all.set(claim.producer, claim));
+    }
     this.#released.get(id)?.delete(key);
   }
 
   #release(old: Claim, key: string): void {
     const id = scopeId(old.ns, old.kind);
     const scope = this.#scopes.get(id);
-    const rest = listOf(scope?.claims.get(key)).filter((c) => c.producer !== old.producer);
-    if (rest.length) {
-      scope?.claims.set(key, rest.length === 1 ? (rest[0] as Claim) : rest);
+    const found = scope?.claims.get(key);
+    if (found instanceof Map) {
+      found.delete(old.producer);
+      const [last] = found.size === 1 ? found.values() : [];
+      if (last) scope?.claims.set(key, last);
       return;
     }
+    if (found && found.producer !== old.producer) return;
     scope?.claims.delete(key);
     if (scope?.claims.size === 0) this.#scopes.delete(id);
     const released = this.#released.get(id) ?? new Set();
@@ -159,6 +170,6 @@ export class Desired {
   }
 }
 
-const listOf = (claims: Claim | Claim[] | undefined): Claim[] =>
-  claims === undefined ? [] : Array.isArray(claims) ? claims : [claims];
-const winner = (claims: Claim | Claim[]): Claim => (Array.isArray(claims) ? (claims.at(-1) as Claim) : claims);
+function winner(claims: Claim | Claims): Claim {
+  return claims instanceof Map ? ([...claims.values()].at(-1) as Claim) : claims;
+}

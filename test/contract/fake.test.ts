@@ -14,7 +14,10 @@ class FakeHost implements Host {
   readonly kernel = new FakeKernel();
   readonly patienceMs = 0;
 
-  constructor(readonly balancer: BalancerChoice) {}
+  constructor(
+    readonly balancer: BalancerChoice,
+    readonly nftInet: boolean,
+  ) {}
 
   async settle(): Promise<void> {
     for (const { kind, object } of FOREIGN) this.kernel.put(NODE_NS, kind, structuredClone(object));
@@ -67,7 +70,7 @@ const BALANCERS: BalancerChoice[] = [
 for (const balancer of BALANCERS) {
   test(`the contract holds on the fake kernel with ${JSON.stringify(balancer)}`, async (t) => {
     await fc.assert(
-      fc.asyncProperty(story, async (it) => tell(it, new FakeHost(balancer))),
+      fc.asyncProperty(story, async (it) => tell(it, new FakeHost(balancer, balancer.name === 'nft'))),
       {
         numRuns: RUNS,
         includeErrorInReport: true,

@@ -98,7 +98,10 @@ class RealHost implements Host {
   readonly kernel = new RealKernel(this.spaces);
   readonly patienceMs = patient(15_000);
 
-  constructor(readonly balancer: BalancerChoice) {}
+  constructor(
+    readonly balancer: BalancerChoice,
+    readonly nftInet: boolean,
+  ) {}
 
   async settle(): Promise<void> {
     await this.#run(NODE_NS, 'ip link add u0 up type veth peer name u1');
@@ -195,13 +198,13 @@ class RealHost implements Host {
   }
 }
 
-async function choices(): Promise<BalancerChoice[]> {
+async function choices(): Promise<[BalancerChoice, nftInet: boolean][]> {
   const dir = mkdtempSync(join(tmpdir(), 'weft-contract-probe-'));
   const spaces = new Spaces(loadNative(), dir);
   try {
-    const { ipvs, nftBridge, bridgeConntrack } = await probe(spaces);
-    const nft: BalancerChoice[] = nftBridge ? [{ name: 'nft', bridgeConntrack }] : [];
-    return ipvs ? [...nft, { name: 'ipvs', bridgeConntrack }] : nft;
+    const { ipvs, nftBridge, nftInet, bridgeConntrack } = await probe(spaces);
+    const names = [...(nftBridge ? (['nft'] as const) : []), ...(ipvs ? (['ipvs'] as const) : [])];
+    return names.map((name) => [{ name, bridgeConntrack }, nftInet]);
   } finally {
     spaces.closeAll();
     spaces.unmountIfEmpty();
@@ -211,11 +214,11 @@ async function choices(): Promise<BalancerChoice[]> {
 
 if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
   t.setTimeout(Math.max(patient(110_000), RUNS * 5000));
-  for (const balancer of await choices()) {
+  for (const [balancer, nftInet] of await choices()) {
     t.test(`the contract holds on this kernel with ${JSON.stringify(balancer)}`, async (t) => {
       t.setTimeout(0);
       const property = fc.asyncProperty(story, async (it) => {
-        const host = new RealHost(balancer);
+        const host = new RealHost(balancer, nftInet);
         try {
           await tell(it, host);
         } finally {

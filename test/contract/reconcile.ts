@@ -24,6 +24,8 @@ import { type Bodies, bodies, wishOf } from './wish.js';
 export interface Host {
   readonly kernel: Kernel;
   readonly balancer: BalancerChoice;
+  /** The kernel has nf_tables of the IP layer. */
+  readonly nftInet: boolean;
   /** Makes everything of FOREIGN: what a machine may have that is not weft's. */
   settle(): Promise<void>;
   /** Everything that `settle` made, as it is now, one thing a line. */
@@ -237,6 +239,7 @@ class Agent {
       self: { ...SELF, dataPathPort: 4789 },
       underlayMtu: 1500,
       balancer: this.host.balancer,
+      nftInet: this.host.nftInet,
       gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
       number: (space, name, first) => this.#number(space, name, first),
       resolverPorts: () => undefined,

@@ -42,6 +42,7 @@ class Rig {
       self: { ...SELF, dataPathPort: 4789 },
       underlayMtu: 1500,
       balancer: { name: balancer, bridgeConntrack: false },
+      nftInet: true,
       gateway: gatewayOf('172.31.0.0/16'),
       number: (space, name, first) => store.number(space, name, first),
       resolverPorts: () => undefined,

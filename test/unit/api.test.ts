@@ -58,7 +58,7 @@ class ApiRig {
         since: '',
       }),
       locationOf: (sandbox) => ({ path: `/run/${sandbox}`, files: `/run/files/${sandbox}` }),
-      summary: () => ({ node: 'n1', pid: 4711 }),
+      summary: async () => ({ node: 'n1', pid: 4711 }),
       inspectable: () => ['fdb'],
       inspect: async () => ({ items: [] }),
       events: {

@@ -13,6 +13,7 @@ const world = (wish: Wish): World => ({
   self: { ...SELF, dataPathPort: 4789 },
   underlayMtu: 1500,
   balancer: { name: 'nft', bridgeConntrack: false },
+  nftInet: true,
   gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
   // A number by name alone: the order in which producers ask must not matter here.
   number: (space, name, first) =>

@@ -4,7 +4,7 @@ import { netlinkError } from '../../codec/netlink-error.js';
 import { batch, refusals } from '../../codec/nft/batch.js';
 import { delChain, getChains, readChain } from '../../codec/nft/chain.js';
 import type { Change } from '../../codec/nft/change.js';
-import { delElements, getElements, newElements, readElements } from '../../codec/nft/element.js';
+import { delElements, findElements, getElements, newElements, readElements } from '../../codec/nft/element.js';
 import { getGeneration, readGeneration } from '../../codec/nft/generation.js';
 import {
   chainMessage,
@@ -19,7 +19,7 @@ import { flushChain, getRules, readRule } from '../../codec/nft/rule.js';
 import { delSet, getSets, newSet, readSet } from '../../codec/nft/set.js';
 import { delTable, getTables, newTable, readTable } from '../../codec/nft/table.js';
 import type { Ns } from '../../objects/kind.js';
-import type { NftElement, NftFamily, NftObject, NftSetObject } from '../../objects/nft.js';
+import { elementOfKey, type NftElement, type NftFamily, type NftObject, type NftSetObject } from '../../objects/nft.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { spaceFor } from './port.js';
@@ -31,22 +31,40 @@ const FAMILIES: readonly NftFamily[] = ['bridge', 'inet'];
 const TIMEOUT_MS = 20_000;
 /** Whole observations before a disturbed one is taken as it is; the sweep looks again. */
 const TRIES = 5;
+/** Elements that are looked for one by one; for more, all are read (a refusal takes 832 bytes of the receive buffer). */
+const FEW = 256;
+/** asm-generic/errno-base.h */
+const ENOENT = 2;
 
 /** nf_tables objects in tables named weft; one transaction per pass and namespace. */
 export class NftPort implements KindPort<NftObject> {
   #seq = 1;
   constructor(readonly spaces: Spaces) {}
 
-  async observe(ns: Ns, want: readonly NftObject[]): Promise<NftObject[]> {
+  async observe(ns: Ns, _want: readonly NftObject[], keys?: ReadonlySet<string>): Promise<NftObject[]> {
     const space = this.spaces.open(ns);
-    // Sandboxes have no tables of ours; a namespace of the network kind may have leftovers.
-    if (!space || (want.length === 0 && !ns.startsWith('net-'))) return [];
+    if (!space) return [];
+    const elements = keys && keys.size <= FEW ? [...keys].map(elementOfKey) : [undefined];
+    if (elements.every((element) => element !== undefined)) return this.#find(space, elements);
     for (let attempt = 1; ; attempt++) {
       const before = await this.#generation(space);
       const objects = await this.#whole(space);
       // A transaction in between tears dumps (elements are left out, silently): look again, within reason.
       if (attempt === TRIES || before === (await this.#generation(space))) return objects;
     }
+  }
+
+  /** Those of the elements that exist: one more peer must not cost reading those of 10,000 others. */
+  async #find(space: Space, elements: readonly NftElement[]): Promise<NftObject[]> {
+    const wanted = elements.map(({ family, table, set, key }) => ({ set: { family, table, set }, key }));
+    const seq = this.#next(wanted.length);
+    const answer = await space.socket(NETLINK_NETFILTER).transact(findElements(seq, wanted), TIMEOUT_MS);
+    const out: NftObject[] = [];
+    for (const m of parseMessages(answer)) {
+      if (m.type !== NLMSG_ERROR) out.push(...elementsOf(readElements(m)));
+      else refuse(m, space, ENOENT);
+    }
+    return out;
   }
 
   async #whole(space: Space): Promise<NftObject[]> {
@@ -93,9 +111,7 @@ export class NftPort implements KindPort<NftObject> {
       // Dynamic sets are filled by packets: their elements are flows, not wishes.
       if (set.flags.includes('dynamic')) continue;
       const messages = await this.#dump(space, (seq) => getElements(seq, set));
-      for (const m of messages) {
-        for (const element of readElements(m).elements) out.push(elementObject(family, NFT_TABLE, set.set, element));
-      }
+      for (const m of messages) out.push(...elementsOf(readElements(m)));
     }
     return out;
   }
@@ -106,11 +122,7 @@ export class NftPort implements KindPort<NftObject> {
     const rows: Message[] = [];
     for (const m of parseMessages(answer)) {
       if (m.type !== NLMSG_ERROR && m.type !== NLMSG_DONE) rows.push(m);
-      else {
-        const { errno, text } = ack(m);
-        if (errno !== 0)
-          throw new WeftError('WEFT_NETLINK', `cannot list nf_tables in ${space.ns}: errno ${errno} ${text ?? ''}`);
-      }
+      else refuse(m, space);
     }
     return rows;
   }
@@ -130,6 +142,15 @@ export class NftPort implements KindPort<NftObject> {
     return seq;
   }
 }
+
+function refuse(answer: Message, { ns }: Space, fine = 0): void {
+  const { errno, text } = ack(answer);
+  if (errno !== 0 && errno !== fine)
+    throw new WeftError('WEFT_NETLINK', `cannot list nf_tables in ${ns}: errno ${errno} ${text ?? ''}`);
+}
+
+const elementsOf = ({ family, table, set, elements }: ReturnType<typeof readElements>): NftElement[] =>
+  elements.map((element) => elementObject(family as NftFamily, table, set, element));
 
 const refOf = (o: NftObject) => ({ family: o.family, table: o.table });
 

@@ -1,10 +1,22 @@
 import { WeftError } from '../../base/errors.js';
 import { NETLINK_GENERIC, NETLINK_NETFILTER } from '../../codec/netlink.js';
 import { batch, refusals } from '../../codec/nft/batch.js';
-import { accept, anyOf, CT_ESTABLISHED, ct, rule, type Statement } from '../../codec/nft/build.js';
+import {
+  accept,
+  anyOf,
+  CT_ESTABLISHED,
+  counter,
+  ct,
+  isNot,
+  notrack,
+  raw,
+  rule,
+  type Statement,
+} from '../../codec/nft/build.js';
 import { newChain } from '../../codec/nft/chain.js';
 import { newRule } from '../../codec/nft/rule.js';
 import { newTable } from '../../codec/nft/table.js';
+import type { NftFamily } from '../../objects/nft.js';
 import { ipvsFamily } from './ipvs-port.js';
 import { NFT_TABLE } from './nft-port.js';
 import type { Space, Spaces } from './spaces.js';
@@ -14,6 +26,8 @@ export interface Capabilities {
   ipvs: boolean;
   /** nf_tables of the bridge family: both balancers and the return map need it. */
   nftBridge: boolean;
+  /** nf_tables of the IP layer, with what the guard of the tunnel's port says there. */
+  nftInet: boolean;
   /** nf_conntrack_bridge. */
   bridgeConntrack: boolean;
   /** What `iptables-restore --version` says, undefined where it is not installed. */
@@ -35,8 +49,9 @@ export async function probe(spaces: Spaces): Promise<Capabilities> {
       );
     return {
       ipvs: (await ipvsFamily(space.socket(NETLINK_GENERIC))) !== undefined,
-      nftBridge: await accepts(space, [accept]),
-      bridgeConntrack: await accepts(space, [anyOf(ct.state, CT_ESTABLISHED), accept]),
+      nftBridge: await accepts(space, 'bridge', [accept]),
+      nftInet: await accepts(space, 'inet', [isNot(raw('transport', 12, 3), 0), notrack, counter]),
+      bridgeConntrack: await accepts(space, 'bridge', [anyOf(ct.state, CT_ESTABLISHED), accept]),
       iptables: await versionOf(space, 'iptables-restore'),
     };
   } finally {
@@ -46,9 +61,9 @@ export async function probe(spaces: Spaces): Promise<Capabilities> {
 
 let seq = 1;
 
-/** Does the kernel take a rule of these statements in bridge prerouting? */
-async function accepts(space: Space, statements: readonly Statement[]): Promise<boolean> {
-  const at = { family: 'bridge', table: NFT_TABLE, chain: 'probe' } as const;
+/** Does the kernel take a rule of these statements in prerouting? */
+async function accepts(space: Space, family: NftFamily, statements: readonly Statement[]): Promise<boolean> {
+  const at = { family, table: NFT_TABLE, chain: 'probe' } as const;
   const base = { type: 'filter', hook: 'prerouting', priority: 0, policy: 'accept' } as const;
   const made = batch([newTable({ ...at, flags: 0 }), newChain({ ...at, base }), newRule(rule(at, statements))], {
     seq,

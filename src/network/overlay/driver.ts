@@ -4,13 +4,14 @@ import { bridgeMac, endpointMac } from '../../base/mac.js';
 import { laneOf, lanesOf } from '../../model/lanes.js';
 import type { Stored } from '../../model/registry.js';
 import { nameOf } from '../../model/registry.js';
-import { NODE_NS, type Ns } from '../../objects/kind.js';
+import { NODE_NS } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
 import { MAIN_TABLE } from '../../objects/route.js';
 import type { NetworkDriver } from '../driver.js';
+import { guardKnows, guardNetwork } from '../guard.js';
 import { hostEndName } from '../names.js';
 import { vtepOf } from '../paths.js';
-import { isLocal, networkNs, overlayMtu, type Wants } from '../world.js';
+import { isLocal, networkNs, overlayMtu, type Wants, type World } from '../world.js';
 import { BRIDGE, vxlanName } from './names.js';
 import { quiet, speakIpv6 } from './sysctls.js';
 
@@ -43,6 +44,7 @@ export const overlay: NetworkDriver = {
         port: { learning: false },
       });
     }
+    guardNetwork(world, network, wants);
     network.spec.subnets.forEach((subnet, i) => {
       const ip = network.spec.gateways[i] as Ip;
       wants.add(ns, 'address', `gateway of ${network.id}`, { dev: BRIDGE, ip, length: parseCidr(subnet).length });
@@ -76,26 +78,36 @@ export const overlay: NetworkDriver = {
     // An endpoint that moved here is served here, though the word of its old place may still be about.
     if (vtep === world.self.vtep || isLocal(world, network.id, address)) return;
     const ns = networkNs(network.id);
-    const dev = vxlanName(laneOf(network.spec, address));
+    const lane = laneOf(network.spec, address);
     const why = `peer ${peer.id}`;
     for (const ip of [address, addressV6]) {
       // The device answers ARP and ND for it (`proxy`), so that no request crosses the underlay.
-      if (ip !== undefined) wants.add(ns, 'neighbour', why, { dev, ip, mac });
+      if (ip !== undefined) wants.add(ns, 'neighbour', why, { dev: vxlanName(lane), ip, mac });
     }
-    tunnelRows(ns, dev, mac, vtep, why, wants);
+    tunnelRows(world, network, lane, mac, vtep, why, wants);
   },
 
   node(world, network, node, wants) {
     const { vtep, addresses } = node.spec;
     const own = addresses[network.id]?.[0];
     if (own === undefined || vtep === world.self.vtep) return;
-    const dev = vxlanName(laneOf(network.spec, own));
-    tunnelRows(networkNs(network.id), dev, endpointMac(own), vtep, `node ${node.id}`, wants);
+    tunnelRows(world, network, laneOf(network.spec, own), endpointMac(own), vtep, `node ${node.id}`, wants);
   },
 };
 
 /** Where a remote MAC lives: in the VXLAN device (which VTEP) and in the bridge (which port; else it floods). */
-function tunnelRows(ns: Ns, dev: string, mac: Mac, dst: Ip, why: string, wants: Wants): void {
+function tunnelRows(
+  world: World,
+  network: Stored<'networks'>,
+  lane: number,
+  mac: Mac,
+  dst: Ip,
+  why: string,
+  wants: Wants,
+): void {
+  const ns = networkNs(network.id);
+  const dev = vxlanName(lane);
+  guardKnows(world, network, mac, dst, wants);
   wants.add(ns, 'fdb', why, { dev, mac, where: 'self', dst });
   wants.add(ns, 'fdb', why, { dev, mac, where: 'master' });
 }

@@ -1,0 +1,75 @@
+import test from 'ava';
+import { produce, producers } from '../../src/network/produce.js';
+import type { World } from '../../src/network/world.js';
+import { NODE_NS } from '../../src/objects/kind.js';
+import { elementOfKey, type NftChain, type NftElement, type NftObject, nftKind } from '../../src/objects/nft.js';
+import { type Bodies, wishOf } from '../contract/wish.js';
+import { SELF } from '../support/store.js';
+
+const APP = { subnets: ['10.20.0.0/24'], vni: 4097 };
+const peer = (n: number, vtep: string) => ({ network: 'app', address: `10.20.0.${n}`, vtep });
+
+/** Objects of the guard: what table weft of the IP layer has in the node's namespace. */
+function guardOf(stated: Bodies, nftInet = true): NftObject[] {
+  const world: World = {
+    wish: wishOf(stated),
+    self: { ...SELF, dataPathPort: 4789 },
+    underlayMtu: 1500,
+    balancer: { name: 'nft', bridgeConntrack: false },
+    nftInet,
+    gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
+    number: (_space, _name, first) => first,
+    resolverPorts: () => undefined,
+  };
+  return producers(world.wish)
+    .flatMap((producer) => produce(world, producer))
+    .filter(({ ns, kind }) => ns === NODE_NS && kind === 'nft')
+    .map(({ object }) => object as NftObject);
+}
+
+const keysOf = (objects: readonly NftObject[], set: string): string[] =>
+  [...new Set(objects.filter((o): o is NftElement => o.what === 'element' && o.set === set).map((e) => e.key))].sort();
+
+test('a peer is heard with its own MAC and that of its node’s bridge, from its VTEP, on its network', (t) => {
+  const objects = guardOf({
+    networks: { app: APP },
+    peers: { a: peer(12, '192.168.72.1'), b: peer(13, '192.168.72.1') },
+  });
+  // ADDRESS VNI MAC, each field padded to whole registers of four bytes.
+  t.deepEqual(keysOf(objects, 'peers4'), [
+    'c0a84801'.concat('00100100', '02420a14000c0000'),
+    'c0a84801'.concat('00100100', '02420a14000d0000'),
+    'c0a84801'.concat('00100100', '0257c0a848010000'),
+  ]);
+  t.deepEqual(keysOf(objects, 'vnis'), ['001001']);
+});
+
+test('the leg of another node is heard on the ingress network', (t) => {
+  const ingress = { subnets: ['10.255.0.0/24'], vni: 4096, ingress: true };
+  const nodes = { n2: { vtep: '192.168.72.1', addresses: { in: ['10.255.0.102'] } } };
+  t.deepEqual(keysOf(guardOf({ networks: { in: ingress }, nodes }), 'peers4'), [
+    'c0a84801'.concat('00100000', '02420aff00660000'),
+    'c0a84801'.concat('00100000', '0257c0a848010000'),
+  ]);
+});
+
+test('who has no network here has no guard, and neither has a kernel without the means', (t) => {
+  t.deepEqual(guardOf({}), []);
+  const peers = { a: peer(12, '192.168.72.1') };
+  t.deepEqual(guardOf({ networks: { app: APP }, peers }, false), []);
+  const chains = guardOf({ networks: { app: APP } }).filter((o): o is NftChain => o.what === 'chain');
+  t.deepEqual(
+    chains.map(({ base }) => base),
+    [
+      { hook: 'input', priority: -310 },
+      { hook: 'prerouting', priority: -300 },
+      { hook: 'output', priority: -300 },
+    ],
+  );
+});
+
+test('the key of an element says which it is', (t) => {
+  for (const object of guardOf({ networks: { app: APP } })) {
+    t.deepEqual(elementOfKey(nftKind.key(object)), object.what === 'element' ? object : undefined);
+  }
+});
