@@ -308,9 +308,9 @@ export class Agent implements AgentPort {
       return;
     }
     this.#underlay.heard(dirt);
-    // Neighbours and rules come and go in sandboxes; only where the wish has some does a lost one matter.
+    // These come and go in sandboxes; only where the wish has some does a lost one matter.
     for (const [id, { ns, kind }] of dirt.scopes) {
-      if ((kind === 'neighbour' || kind === 'iptables') && this.#desired.in(ns, kind).length === 0)
+      if (['neighbour', 'iptables', 'qdisc'].includes(kind) && this.#desired.in(ns, kind).length === 0)
         dirt.scopes.delete(id);
     }
     if (dirt.scopes.size > 0) this.loop.wake(dirt, 'kernel');

@@ -48,6 +48,16 @@ export function whole(text: string): number {
   return Number(text);
 }
 
+const BIT_UNITS: Record<string, number> = { bit: 1, kbit: 1e3, mbit: 1e6, gbit: 1e9 };
+
+/** Bits a second as tc(8) writes them: `50mbit`, `1.5gbit`. */
+export function bitRate(text: string): number {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([kmg]?bit)$/.exec(text.toLowerCase()) ?? [];
+  const factor = BIT_UNITS[unit ?? ''];
+  if (factor === undefined) throw new InvalidArgumentError('a rate is a number with bit, kbit, mbit or gbit: 50mbit');
+  return Math.round(Number(number) * factor);
+}
+
 /** `k=v` pairs as an object. */
 export function pairs(list: readonly string[] = []): Record<string, string> {
   return Object.fromEntries(

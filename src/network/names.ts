@@ -7,3 +7,6 @@ import { createHash } from 'node:crypto';
 export function hostEndName(pair: string): string {
   return `wf${createHash('sha256').update(pair).digest('hex').slice(0, 11)}`;
 }
+
+/** The device that limits what comes in by a host end: `wi` in place of `wf`. */
+export const limiterName = (hostEnd: string): string => `wi${hostEnd.slice(2)}`;

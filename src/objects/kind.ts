@@ -25,6 +25,7 @@ export const STAGE = {
   /** Far ends of pairs, which their near ends bring. */
   linkEnd: 22,
   linkSysctl: 25,
+  qdisc: 27,
   address: 30,
   route: 40,
   rule: 45,

@@ -34,6 +34,11 @@ export interface VxlanLink extends LinkCommon {
   dev?: string;
 }
 
+/** Whatever is handed to it leaves by it and goes on where it came from: what comes in somewhere can be held to a rate. */
+export interface IfbLink extends LinkCommon {
+  type: 'ifb';
+}
+
 /** The near end of a pair; the far end is born in `peer.ns` with its name, MAC and MTU. */
 export interface VethLink extends LinkCommon {
   type: 'veth';
@@ -56,7 +61,7 @@ export interface ForeignLink extends LinkCommon {
   kindName: string;
 }
 
-export type Link = BridgeLink | VxlanLink | VethLink | VethEndLink | PresentLink | ForeignLink;
+export type Link = BridgeLink | VxlanLink | IfbLink | VethLink | VethEndLink | PresentLink | ForeignLink;
 
 const COMMON = ['up', 'mtu', 'mac', 'master', 'alias'] as const;
 
@@ -77,7 +82,7 @@ export const linkKind: Kind<Link> = {
   name: 'link',
   stages: [STAGE.link, STAGE.linkEnd],
   stage: (o) => (o.type === 'veth-end' ? STAGE.linkEnd : STAGE.link),
-  rank: (o) => ({ bridge: 0, vxlan: 1, veth: 2, 'veth-end': 3, present: 4, foreign: 5 })[o.type],
+  rank: (o) => ({ bridge: 0, vxlan: 1, ifb: 1, veth: 2, 'veth-end': 3, present: 4, foreign: 5 })[o.type],
   key: (o) => o.name,
   same(want, have) {
     const reasons = [incompatible(want, have), differences<LinkCommon>(want, have, COMMON)];

@@ -7,6 +7,7 @@ import { linkKind } from './link.js';
 import { neighbourKind } from './neighbour.js';
 import { netnsKind } from './netns.js';
 import { nftKind } from './nft.js';
+import { qdiscKind } from './qdisc.js';
 import { routeKind } from './route.js';
 import { ruleKind } from './rule.js';
 import { sysctlKind } from './sysctl.js';
@@ -16,6 +17,7 @@ const ALL = [
   netnsKind,
   sysctlKind,
   linkKind,
+  qdiscKind,
   addressKind,
   routeKind,
   ruleKind,

@@ -174,7 +174,7 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
     sysctls: Object.keys(spec.sysctls).length > 0,
     gwPriority: spec.gwPriority !== 0,
     defaultRoute: !spec.defaultRoute,
-    bandwidth: Object.keys(spec.bandwidth).length > 0,
+    bandwidth: Object.keys(spec.bandwidth).length > 0 && !LIMITED.has(network.spec.driver),
   };
   for (const [what, given] of Object.entries(later)) {
     if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `endpoint "${id}": ${what} is not supported yet`);
@@ -192,6 +192,9 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
       'choose another --ifname',
     );
 }
+
+/** Drivers whose endpoints have an end on the node, where a limit is out of the container's reach. */
+const LIMITED: ReadonlySet<string> = new Set(['overlay']);
 
 /** Names that the kernel refuses or uses itself, below /proc/sys/net too, and the leg to the gateway bridge. */
 const RESERVED_INTERFACES = new Set(['.', '..', 'all', 'default', 'lo', 'gw0']);

@@ -27,6 +27,8 @@ const weights = fc.record({
   service: fc.constantFrom('web', 'api'),
 });
 
+const bandwidth = fc.constantFrom({}, { toSandbox: 50e6 }, { fromSandbox: 2e6 }, { toSandbox: 4e6, fromSandbox: 4e6 });
+
 /**
  * Generators of bodies, one a table. They may contradict one another (an address twice, an endpoint without its
  * network): what the checks refuse is left out of the wish.
@@ -45,8 +47,9 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
   endpoints: some(
     SANDBOXES.flatMap((sandbox) => NETWORKS.map((network) => `${sandbox}:${network}`)),
     (id) =>
-      fc.tuple(host, fc.option(weights, { nil: {} })).map(([n, rest]) => ({
+      fc.tuple(host, fc.option(weights, { nil: {} }), bandwidth).map(([n, rest, bandwidth]) => ({
         addresses: [address(id.split(':')[1] as string, n)],
+        bandwidth,
         ...rest,
       })),
   ),

@@ -63,6 +63,15 @@ const KERNEL = {
   },
   tun: { modules: ['tun'], attempt: 'ip tuntap add mode tap name weft-probe' },
   netem: { modules: ['sch_netem'], attempt: 'tc qdisc add dev lo root netem delay 1ms' },
+  tbf: { modules: ['sch_tbf'], attempt: 'tc qdisc add dev lo root tbf rate 1mbit burst 10k limit 10k' },
+  'ifb-redirect': {
+    modules: ['ifb', 'sch_ingress', 'cls_u32', 'act_mirred'],
+    attempt: [
+      'ip link add weft-a type ifb',
+      'tc qdisc add dev lo ingress',
+      'tc filter add dev lo ingress u32 match u32 0 0 action mirred egress redirect dev weft-a',
+    ].join(' && '),
+  },
   'esp-gcm': {
     modules: ['esp4', 'gcm', 'seqiv', 'xfrm_user'],
     attempt: `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode transport aead 'rfc4106(gcm(aes))' 0x${'00'.repeat(20)} 128`,

@@ -5,6 +5,7 @@ import { type Kind, STAGE, type Where } from '../../src/objects/kind.js';
 import { incompatible, type Link, linkKind } from '../../src/objects/link.js';
 import { type Neighbour, neighbourKind } from '../../src/objects/neighbour.js';
 import { netnsKind } from '../../src/objects/netns.js';
+import { type Qdisc, qdiscKind } from '../../src/objects/qdisc.js';
 import { KINDS, STAGES } from '../../src/objects/registry.js';
 import { type Route, routeKind } from '../../src/objects/route.js';
 import { type Rule, ruleKind } from '../../src/objects/rule.js';
@@ -74,6 +75,29 @@ sameTable<Link>(linkKind, bridge, [
   [{ mtu: 1500 }, 'mtu 1500, wanted 1450'],
   [{ mac: '02:00:00:00:00:01' }, 'mac'],
   [{ alias: 'a stranger' }, 'alias a stranger'],
+]);
+const shaper: Qdisc = { what: 'shaper', dev: 'wf1', rate: 6_250_000, burst: 65_536, limit: 300_000 };
+const redirect: Qdisc = { what: 'redirect', dev: 'wf1', to: 'wi1' };
+sameTable<Qdisc>(qdiscKind, shaper, [
+  [{ major: 87, burst: 65_530 } as Partial<Qdisc>, ''],
+  [{ major: 9 } as Partial<Qdisc>, ''],
+  [{ burst: 32_768 } as Partial<Qdisc>, 'burst 32768, wanted 65536'],
+  [{ rate: 125_000 } as Partial<Qdisc>, 'rate 125000, wanted 6250000'],
+  [{ limit: 1 } as Partial<Qdisc>, 'limit'],
+  [{ foreign: 'pfifo' } as Partial<Qdisc>, 'is a pfifo'],
+]);
+sameTable<Qdisc>(qdiscKind, redirect, [
+  [{ shared: true } as Partial<Qdisc>, ''],
+  [{ to: 'wi2' } as Partial<Qdisc>, 'to wi2, wanted wi1'],
+  [{ to: undefined } as unknown as Partial<Qdisc>, 'to unset, wanted wi1'],
+]);
+keyTable(qdiscKind, shaper, [redirect, { dev: 'wi1' }]);
+ownsTable<Qdisc>(qdiscKind, [
+  [{ ...shaper, major: 87 }, true, true],
+  [{ ...shaper, major: 1 }, false, false],
+  [redirect, true, true],
+  [{ what: 'redirect', dev: 'wf1' }, true, false],
+  [{ what: 'redirect', dev: 'wf1', shared: true }, false, false],
 ]);
 const vxlan: Link = {
   name: 'vxlan0',

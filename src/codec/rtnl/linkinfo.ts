@@ -34,6 +34,7 @@ export type LinkInfo<Peer> =
   /** `peer` is for creation only; the kernel never reports it. */
   | { kind: 'veth'; peer?: Peer }
   | { kind: 'dummy' }
+  | { kind: 'ifb' }
   | { kind: 'macvlan'; mode?: number }
   | { kind: 'ipvlan'; mode?: number; flags?: number }
   /** A kind without codec keeps its name and a copy of IFLA_INFO_DATA (a view would keep a whole dump in memory). */
@@ -131,6 +132,7 @@ function readKind<Peer>(kind: string, payload: Uint8Array | undefined, codec: Pe
       while (a.next()) if (a.type === VETH_INFO_PEER) return { kind, peer: codec.read(a.bytes()) };
       return { kind };
     case 'dummy':
+    case 'ifb':
       return { kind };
     case 'macvlan':
       while (a.next()) if (a.type === IFLA_MACVLAN_MODE) return { kind, mode: a.u32() };

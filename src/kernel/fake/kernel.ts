@@ -4,6 +4,7 @@ import type { Address } from '../../objects/address.js';
 import { type Kind, NODE_NS, type Ns, type Where } from '../../objects/kind.js';
 import { type Link, linkKind, type VethLink } from '../../objects/link.js';
 import type { Netns } from '../../objects/netns.js';
+import { WEFT_QDISC } from '../../objects/qdisc.js';
 import { KINDS } from '../../objects/registry.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { Kernel, KindPort } from '../port.js';
@@ -126,6 +127,7 @@ export class FakeKernel implements Kernel {
     // As in a real kernel a change sets what it names and leaves the rest.
     const merged = { ...before, ...structuredClone(op.want as object) };
     if (op.kind !== 'link' && op.kind !== 'fdb' && op.kind !== 'sysctl') Object.assign(merged, { protocol: 87 });
+    if (op.kind === 'qdisc') Object.assign(merged, { major: WEFT_QDISC });
     shelf.set(op.key, merged);
   }
 
@@ -157,7 +159,7 @@ export class FakeKernel implements Kernel {
     const was = this.#shelf(ns, kind)?.delete(key);
     if (kind !== 'link' || !was) return;
     const link = object as Link;
-    for (const dependent of ['address', 'route', 'neighbour', 'fdb']) {
+    for (const dependent of ['qdisc', 'address', 'route', 'neighbour', 'fdb']) {
       const shelf = this.#shelf(ns, dependent) as Map<string, { dev?: string }> | undefined;
       for (const [k, o] of shelf ?? []) if (o.dev === link.name) shelf?.delete(k);
     }

@@ -8,6 +8,7 @@ import { LinkPort } from './links.js';
 import { FdbPort, NeighbourPort } from './neighbours.js';
 import { NetnsPort } from './netns-port.js';
 import { NftPort } from './nft-port.js';
+import { QdiscPort } from './qdiscs.js';
 import { RoutePort } from './routes.js';
 import { RulePort } from './rules.js';
 import type { Spaces } from './spaces.js';
@@ -22,6 +23,7 @@ export class RealKernel implements Kernel {
       netns: new NetnsPort(spaces),
       sysctl: new SysctlPort(spaces),
       link: new LinkPort(spaces),
+      qdisc: new QdiscPort(spaces),
       address: new AddressPort(spaces),
       route: new RoutePort(spaces),
       rule: new RulePort(spaces),

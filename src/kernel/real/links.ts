@@ -111,6 +111,8 @@ export class LinkPort implements KindPort<Link> {
       const peer = { name, netnsFd: spaceFor(this.spaces, ns).attachFd, ...(mac && { mac }), ...(mtu && { mtu }) };
       return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: 'veth', peer } });
     }
+    if (want.type === 'ifb')
+      return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: 'ifb' } });
     // Snooping without a querier forgets members; the overlay decides by static rows anyway.
     const info = { kind: 'bridge', mcastSnooping: false, stpState: 0 } as const;
     return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info });
@@ -167,7 +169,7 @@ function observed(
   const { info } = m;
   if (info === undefined)
     return common.name === 'lo' ? { ...common, type: 'present' } : { ...common, type: 'foreign', kindName: 'device' };
-  if (info.kind === 'bridge') return { ...common, type: 'bridge' };
+  if (info.kind === 'bridge' || info.kind === 'ifb') return { ...common, type: info.kind };
   if (info.kind === 'veth') return { ...common, type: 'veth', peer: { ns: '', name: '' } };
   if (info.kind === 'vxlan') {
     const { id: vni = 0, port: dstPort = 0, local = '0.0.0.0', link = 0 } = info;

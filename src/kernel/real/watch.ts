@@ -17,14 +17,15 @@ import { NUD_NOARP, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } f
 import { RTM_GETNSID, RTM_NEWNSID, readNsid, writeNsid } from '../../codec/rtnl/nsid.js';
 import { RTM_DELROUTE, RTM_NEWROUTE } from '../../codec/rtnl/route.js';
 import { RTM_DELRULE, RTM_NEWRULE } from '../../codec/rtnl/rule.js';
+import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../codec/rtnl/tc.js';
 import { NODE_NS, type Ns } from '../../objects/kind.js';
 import { Dirt } from '../../reconcile/desired.js';
 import type { Monitor, MonitorRecord } from './native.js';
 import { NFT_TABLE } from './nft-port.js';
 import type { Space, Spaces } from './spaces.js';
 
-/** RTNLGRP_* of linux/rtnetlink.h: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. */
-const ROUTE_GROUPS = [1, 3, 5, 7, 8, 9, 11, 19];
+/** RTNLGRP_* of linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. */
+const ROUTE_GROUPS = [1, 3, 4, 5, 7, 8, 9, 11, 19];
 
 const KIND_OF = new Map<number, string>([
   [RTM_NEWLINK, 'link'],
@@ -35,6 +36,10 @@ const KIND_OF = new Map<number, string>([
   [RTM_DELROUTE, 'route'],
   [RTM_NEWRULE, 'rule'],
   [RTM_DELRULE, 'rule'],
+  [RTM_NEWQDISC, 'qdisc'],
+  [RTM_DELQDISC, 'qdisc'],
+  [RTM_NEWTFILTER, 'qdisc'],
+  [RTM_DELTFILTER, 'qdisc'],
 ]);
 
 /** sizeof(struct nfgenmsg), which begins every message of nfnetlink with the family. */

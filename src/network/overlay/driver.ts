@@ -7,6 +7,7 @@ import { nameOf } from '../../model/registry.js';
 import { NODE_NS } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
 import { MAIN_TABLE } from '../../objects/route.js';
+import { bandwidthLimits } from '../bandwidth.js';
 import type { NetworkDriver } from '../driver.js';
 import { guardKnows, guardNetwork } from '../guard.js';
 import { hostEndName } from '../names.js';
@@ -57,9 +58,10 @@ export const overlay: NetworkDriver = {
     const why = `endpoint ${endpoint.id}`;
     const mtu = overlayMtu(world, network);
     const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
+    const dev = hostEndName(`${endpoint.id}/${name}`);
     wants.add(ns, 'link', why, {
       type: 'veth',
-      name: hostEndName(`${endpoint.id}/${name}`),
+      name: dev,
       up: true,
       mtu,
       master: BRIDGE,
@@ -69,6 +71,7 @@ export const overlay: NetworkDriver = {
       port: { hairpin: true },
     });
     wants.add(sandbox, 'link', why, { type: 'veth-end', name, up: true, mtu, mac, alias });
+    bandwidthLimits(endpoint, { ns, dev, mtu }, wants);
     addressing(network, endpoint.spec, why, wants);
   },
 

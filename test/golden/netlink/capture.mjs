@@ -16,6 +16,8 @@ const [NEWADDR, DELADDR, GETADDR] = [20, 21, 22];
 const [NEWROUTE, DELROUTE, GETROUTE] = [24, 25, 26];
 const [NEWNEIGH, DELNEIGH, GETNEIGH] = [28, 29, 30];
 const [NEWRULE, DELRULE, GETRULE] = [32, 33, 34];
+const [NEWQDISC, DELQDISC, GETQDISC] = [36, 37, 38];
+const [NEWTFILTER, DELTFILTER, GETTFILTER] = [44, 45, 46];
 const [NEWNSID, GETNSID] = [88, 90];
 
 // file, message type to keep, command (B is replaced by the second namespace's name)
@@ -154,6 +156,26 @@ const STEPS = [
   ['fdb', GETNEIGH, 'bridge -s fdb show'],
 
   ['nsid', GETNSID, 'ip netns list-id'],
+
+  ['tc', NEWLINK, 'ip link add wi1 type ifb'],
+  ['tc', NEWQDISC, 'tc qdisc add dev wf1 root handle 57: tbf rate 50mbit burst 64kb limit 300000'],
+  ['tc', NEWQDISC, 'tc qdisc add dev wi1 root handle 57: tbf rate 40gbit burst 1mb limit 3000000'],
+  ['tc', NEWQDISC, 'tc qdisc add dev up0 root handle 9: pfifo limit 3'],
+  ['tc', NEWQDISC, 'tc qdisc add dev wf1 ingress'],
+  [
+    'tc',
+    NEWTFILTER,
+    'tc filter add dev wf1 ingress protocol all pref 87 u32 match u32 0 0 action mirred egress redirect dev wi1',
+  ],
+  [
+    'tc',
+    NEWTFILTER,
+    'tc filter add dev wf1 ingress protocol ip pref 90 u32 match ip src 10.0.0.0/8 action mirred egress redirect dev wi1',
+  ],
+  ['tc', GETQDISC, 'tc qdisc show'],
+  ['tc', GETTFILTER, 'tc filter show dev wf1 ingress'],
+  ['tc', DELTFILTER, 'tc filter del dev wf1 ingress protocol all pref 87 u32'],
+  ['tc', DELQDISC, 'tc qdisc del dev wf1 root'],
 ];
 
 /** One sent or received buffer: strace's line and the hex dump under it. */
