@@ -3,7 +3,7 @@
 // with nf_tables, where Swarm uses IPVS; without the bridge-nf hooks that Swarm leaves on in an overlay's namespace.
 import { APP, HOST, INGRESS, NUMBER, PUBLISHED, TARGET, VIP } from './addresses.mjs';
 import { attach, boxOf, carry, gateway, know } from './by-hand.mjs';
-import { swarmResolverRules } from './resolver-rules.mjs';
+import { addSwarmResolverRules, SWARM_RESOLVER_RULES } from './resolver-rules.mjs';
 import { ip, iptables, namespaces, nft, sysctls } from './run.mjs';
 import { plugHost } from './underlay.mjs';
 
@@ -37,7 +37,7 @@ export function plugSnat({ resolver }) {
   know(there, APP, east);
   know(here, INGRESS, published);
   know(there, INGRESS, north);
-  if (resolver) iptables(client, { nat: swarmResolverRules() });
+  if (resolver) addSwarmResolverRules(client);
   task(backend, published);
   // Every node of a Swarm answers on the port, so every node has the rules, and connection tracking with them.
   for (const host of hosts) nodeRules(host, entry);
@@ -72,7 +72,7 @@ function task(box, { address }) {
   iptables(box, {
     nat: [
       `PREROUTING -d ${address}/32 -p tcp -m tcp --dport ${PUBLISHED} -j REDIRECT --to-ports ${TARGET}`,
-      ...swarmResolverRules(),
+      ...SWARM_RESOLVER_RULES,
     ],
     filter: [
       `INPUT -d ${address}/32 -p tcp -m tcp --dport ${TARGET} -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT`,

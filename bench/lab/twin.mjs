@@ -1,7 +1,7 @@
 // weft's data path made by ip, bridge, nft and iptables: two nodes, a client on the first, a backend on the second.
 import { APP, HOST, INGRESS, NUMBER, nodeAddress, PUBLISHED, TARGET, VIP } from './addresses.mjs';
 import { attach, boxOf, bridgeMac, carry, endpointMac, gateway, know, spaceOf } from './by-hand.mjs';
-import { weftResolverRules } from './resolver-rules.mjs';
+import { addWeftResolverRules } from './resolver-rules.mjs';
 import { ip, iptables, namespaces, nft, sysctls } from './run.mjs';
 import { balancerTable, returnMap } from './twin-table.mjs';
 import { plugHost } from './underlay.mjs';
@@ -29,7 +29,7 @@ export function plugTwin({ resolver }) {
   know(here, INGRESS, published);
   know(there, APP, caller);
   task(backend, server, answering);
-  if (resolver) for (const box of [client, backend]) iptables(box, { nat: weftResolverRules() });
+  if (resolver) for (const box of [client, backend]) addWeftResolverRules(box);
   const legs = hosts.map((host, i) => leg(host, nodeAddress(i + 1)));
   know(here, INGRESS, { mac: legs[1].mac, host: there });
   know(there, INGRESS, { mac: legs[0].mac, host: here });

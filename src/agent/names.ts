@@ -6,7 +6,7 @@ import type { Location, Spaces } from '../kernel/real/spaces.js';
 import { nameOf, type Wish } from '../model/registry.js';
 import { type AffectedNames, affectedNames, type NetworkNames } from '../network/names-view.js';
 import type { Change } from '../network/produce.js';
-import { RESOLVER_CHAIN } from '../network/task.js';
+import { leadsToResolver } from '../network/resolver-rules.js';
 import type { Ns } from '../objects/kind.js';
 import type { Op } from '../reconcile/plan.js';
 import { queryIn } from './dns-query.js';
@@ -94,7 +94,7 @@ export class Names implements NamesPort {
 
   /** Rules that lead to the resolver stay while it has not told where it listens. */
   holds(ns: Ns, kind: string, key: string): boolean {
-    if (kind !== 'iptables' || !key.includes(RESOLVER_CHAIN)) return false;
+    if (!leadsToResolver(kind, key)) return false;
     return this.options.wish().sandboxes.has(ns) && this.resolver.ports(ns) === undefined;
   }
 

@@ -6,6 +6,7 @@ import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
 import { returnElement, returnMap } from './overlay/returns.js';
 import { driverOf } from './registry.js';
+import { resolverRules } from './resolver-rules.js';
 import { nodeRules } from './rules/node.js';
 import { sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
@@ -55,6 +56,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
     sandboxObjects(world, sandbox, wants);
     if (hasGateway(world, sandbox.id)) gatewayLeg(world, sandbox, wants);
     taskObjects(world, sandbox, wants);
+    resolverRules(world, sandbox, wants);
   },
   endpoints(world, endpoint, wants) {
     const network = world.wish.networks.get(endpoint.spec.network);

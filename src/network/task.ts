@@ -11,11 +11,6 @@ const BIT = `0x${MESH_BIT.toString(16)}/0x${MESH_BIT.toString(16)}`;
 /** Table and priority of the rule that sends replies of the mesh back into it. */
 const TABLE = 18600;
 const FAMILY = 4;
-/** Where the resolver of a sandbox answers; its sockets are at random ports, so that port 53 is free for others. */
-const RESOLVER = '127.0.0.11';
-/** Names of the chains that lead there and back begin so. */
-export const RESOLVER_CHAIN = 'WEFT-TASK-DNS';
-
 interface Membership {
   endpoint: Stored<'endpoints'>;
   network: Stored<'networks'>;
@@ -40,7 +35,6 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
     ),
     ...(ingress ? ports(ingress, answering(world, ingress)) : []),
   ]);
-  resolver(world, chains, sandbox.id);
 }
 
 function membershipsOf(world: World, sandbox: string): Membership[] {
@@ -131,30 +125,6 @@ function ports({ endpoint, service }: Membership, to: Ip): string[] {
       const match = (n: number) => `-i ${endpoint.spec.ifname} -p ${p.proto} -m ${p.proto} --dport ${p.published + n}`;
       return Array.from({ length: count }, (_, n) => `${match(n)} -j DNAT --to-destination ${to}:${p.target + n}`);
     });
-}
-
-function resolver(world: World, chains: Chains, sandbox: string): void {
-  const listening = world.resolverPorts(sandbox);
-  if (!listening) return;
-  const both = [
-    ['tcp', listening.tcp],
-    ['udp', listening.udp],
-  ] as const;
-  chains.add(
-    'nat',
-    'OUTPUT',
-    RESOLVER_CHAIN,
-    both.map(
-      ([proto, port]) =>
-        `-d ${RESOLVER}/32 -p ${proto} -m ${proto} --dport 53 -j DNAT --to-destination ${RESOLVER}:${port}`,
-    ),
-  );
-  chains.add(
-    'nat',
-    'POSTROUTING',
-    `${RESOLVER_CHAIN}-BACK`,
-    both.map(([proto, port]) => `-s ${RESOLVER}/32 -p ${proto} -m ${proto} --sport ${port} -j SNAT --to-source :53`),
-  );
 }
 
 /** Chains of a sandbox with the jumps to them; an empty one is left out. */

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { DnsAnswer } from '../../src/api/names.js';
 import { Lab, type LabNode, outcomeOf, patient, until } from '../support/lab.js';
-import { needs } from '../support/needs.js';
+import { missing, needs } from '../support/needs.js';
 import { nameServer, native, question, reply } from '../support/resolver-world.js';
 
 /** What a sandbox is answered, asked through the agent: no process is started. */
@@ -116,8 +116,13 @@ const resolverPid = (node: LabNode): number => Number(readFileSync(join(node.run
 const runs = (pid: number): boolean => existsSync(`/proc/${pid}/exe`);
 const phaseOf = async (node: LabNode, sandbox: string) =>
   (await node.api.get<{ status: { phase: string; reason?: string } }>(`/v1/sandboxes/${sandbox}`)).status;
-const dnsRules = async (node: LabNode, sandbox: string): Promise<string[]> =>
-  (await node.execIn(sandbox, 'iptables-save', '-t', 'nat')).stdout.split('\n').filter((line) => /DNS/.test(line));
+/** Where the kernel can, ports are rewritten by nf_tables, else translated by iptables. */
+const rewritten = missing(['nft-inet']) === '';
+const dnsRules = async (node: LabNode, sandbox: string): Promise<string[]> => {
+  const command = rewritten ? ['nft', 'list', 'ruleset'] : ['iptables-save', '-t', 'nat'];
+  const rules = rewritten ? /set|accept/ : /DNS/;
+  return (await node.execIn(sandbox, ...command)).stdout.split('\n').filter((line) => rules.test(line));
+};
 
 if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'iptables-nat'])) {
   const limited = { timeout: patient(60_000) };
@@ -303,7 +308,7 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
 
   t.test('kill -9 of the agent loses no query, and its restart changes nothing', limited, async (t) => {
     const before = await dnsRules(n1, 'c1');
-    t.equal(before.length, 8);
+    t.equal(before.length, rewritten ? 7 : 8, before.join('\n'));
     const queries = load(n1, 'c1');
     await n1.kill9();
     t.same(await dig(n1, 'c1', ['tasks.web']), [['NOERROR', ['10.20.0.21', '10.20.0.22', '10.20.0.23']]]);
@@ -363,6 +368,53 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
       ['NOERROR', ['10.20.0.200']],
       ['NOERROR', ['10.20.0.200']],
     ]);
+  });
+
+  t.test('who asks while nothing answers is refused at once', limited, async (t) => {
+    await n1.kill9();
+    process.kill(resolverPid(n1), 'SIGKILL');
+    for (const how of ['+notcp', '+tcp']) {
+      const { stdout } = await n1.execIn('c1', 'dig', '@127.0.0.11', how, '+tries=1', '+time=8', 'web');
+      t.match(stdout, /127\.0\.0\.11#53.*: connection refused/, how);
+    }
+    await start(n1);
+    t.ok(await answers(n1, 'c1', patient(2000)));
+  });
+
+  t.test('rules to the resolver that somebody takes away are put back', limited, async (t) => {
+    const before = await dnsRules(n1, 'c1');
+    const flush = rewritten ? 'nft flush ruleset' : 'iptables -t nat -F';
+    t.equal((await n1.execIn('c1', ...flush.split(' '))).code, 0);
+    await until('they are back', async () => (await dnsRules(n1, 'c1')).join() === before.join());
+    t.ok(await answers(n1, 'c1', patient(2000)));
+  });
+
+  t.test('a sandbox that serves nobody has no connection tracking', limited, async (t) => {
+    if (!needs(t, ['nft-inet', 'conntrack'])) return;
+    t.same(await dig(n1, 'c1', ['web'], ['web', '+tcp']), [
+      ['NOERROR', ['10.20.0.200']],
+      ['NOERROR', ['10.20.0.200']],
+    ]);
+    t.equal((await n1.execIn('c1', 'curl', '-s', 'http://10.20.0.21:8080/')).code, 0);
+    t.equal((await n1.execIn('c1', 'conntrack', '-L')).stdout, '');
+    const served = (await n1.execIn('b1', 'conntrack', '-L')).stdout;
+    t.match(served, 'dst=10.20.0.21', 'one that serves has');
+    t.notMatch(served, / dport=53 /, 'and keeps the resolver out of it');
+  });
+
+  t.test('a namespace that is given back is as it was', limited, async (t) => {
+    const container = spawn('unshare', ['--net', 'sleep', '600'], { stdio: 'ignore' });
+    t.teardown(() => container.kill('SIGKILL'));
+    const own = readlinkSync('/proc/self/ns/net');
+    await until('it is there', () => readlinkSync(`/proc/${container.pid}/ns/net`) !== own);
+    await n1.must('sandbox', 'create', 'lent', '--pid', String(container.pid));
+    const look = async () => {
+      const command = rewritten ? ['nft', 'list', 'ruleset'] : ['iptables-save', '-t', 'nat'];
+      return (await outcomeOf('nsenter', [`--net=/proc/${container.pid}/ns/net`, ...command])).stdout;
+    };
+    await until('rules lead to the resolver', async () => (await look()).includes('127.0.0.11'));
+    await n1.must('sandbox', 'rm', 'lent', '--wait');
+    t.notMatch(await look(), /127\.0\.0\.11|weft|WEFT/);
   });
 
   t.test('a namespace that was handed over: names in it, and no hold on it when it is gone', limited, async (t) => {

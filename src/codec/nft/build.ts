@@ -36,7 +36,7 @@ export function rule(chain: ChainRef, statements: readonly Statement[], comment?
 
 const ETH_P = { ip: 0x0800, ip6: 0x86dd } as const;
 const NFPROTO = { ip: '02', ip6: '0a' } as const;
-const IPPROTO = { tcp: 6, udp: 17, sctp: 132 } as const;
+const IPPROTO = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const;
 
 function check(family: TableRef['family'], need: Need): readonly Expr[] {
   if (need !== 'ip' && need !== 'ip6') return is(meta.l4proto, IPPROTO[need]).exprs;

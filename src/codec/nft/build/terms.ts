@@ -8,7 +8,7 @@ import type { DataType, RawField } from '../types.js';
  */
 
 /** Conditions under which a header field is where its term looks for it; rule() puts them in front, once each. */
-export type Need = 'ip' | 'ip6' | 'tcp' | 'udp' | 'sctp';
+export type Need = 'ip' | 'ip6' | 'icmp' | 'tcp' | 'udp' | 'sctp';
 
 export interface Term<T extends DataType | RawField = DataType | RawField> {
   readonly type: T;
@@ -33,6 +33,15 @@ function etherAddress(offset: number): Target<'ether_addr'> {
     { expr: 'payloadSet', sreg, base: 'link', offset, length: 6, csumType: 'none', csumOffset: 0, csumFlags: 0 },
   ];
   return { ...header('ether_addr', 'link', offset, 6), store };
+}
+
+/** A port that is covered by the checksum `csumOffset` bytes into the transport header. */
+function portAt(offset: number, csumOffset: number, ...needs: Need[]): Target<'inet_service'> {
+  const field = { base: 'transport', offset, length: 2 } as const;
+  const store = (sreg: number): Expr[] => [
+    { expr: 'payloadSet', sreg, ...field, csumType: 'inet', csumOffset, csumFlags: 0 },
+  ];
+  return { ...header('inet_service', 'transport', offset, 2, ...needs), store };
 }
 
 function metaTerm<T extends DataType>(type: T, key: MetaKey): Term<T> {
@@ -64,8 +73,8 @@ export const th = {
 } as const;
 /** struct tcphdr (RFC 9293) */
 export const tcp = {
-  sport: header('inet_service', 'transport', 0, 2, 'tcp'),
-  dport: header('inet_service', 'transport', 2, 2, 'tcp'),
+  sport: portAt(0, 16, 'tcp'),
+  dport: portAt(2, 16, 'tcp'),
   flags: header('tcp_flag', 'transport', 13, 1, 'tcp'),
 } as const;
 export const TCP_FIN = 0x01;
@@ -73,8 +82,16 @@ export const TCP_SYN = 0x02;
 export const TCP_RST = 0x04;
 export const TCP_ACK = 0x10;
 export const udp = {
-  sport: header('inet_service', 'transport', 0, 2, 'udp'),
-  dport: header('inet_service', 'transport', 2, 2, 'udp'),
+  sport: portAt(0, 6, 'udp'),
+  dport: portAt(2, 6, 'udp'),
+} as const;
+/**
+ * An ICMP error (RFC 792) and the packet that it quotes from byte 8 on, whose header has no options. The ports are those of
+ * the quoted packet, under the checksum of the error.
+ */
+export const icmp = {
+  quotedProtocol: header('inet_proto', 'transport', 17, 1, 'icmp'),
+  quotedDport: portAt(30, 2, 'icmp'),
 } as const;
 
 /** Packet metadata; `ibrname` needs nft_meta_bridge in the kernel. */
