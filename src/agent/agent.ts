@@ -25,7 +25,7 @@ import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
 import { Store } from '../state/store.js';
-import { chooseBalancer, flowMemory, gatewayOf, gatewaySubnet } from './choices.js';
+import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
 import { Events } from './events.js';
 import { guardState } from './guard-state.js';
 import { inspect, inspectable } from './inspect.js';
@@ -57,7 +57,7 @@ export class Agent implements AgentPort {
   readonly #underlay: Underlay;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
   #nftInet = false;
-  #gateway = gatewayOf(GATEWAY_SUBNETS[0] as string);
+  #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
   #before: Wish;
 
   constructor(
@@ -132,7 +132,9 @@ export class Agent implements AgentPort {
     const can = await probe(this.#spaces);
     this.#balancer = chooseBalancer(this.options.lb, can);
     this.#nftInet = can.nftInet;
-    this.#gateway = gatewayOf(await gatewaySubnet(this.#spaces, this.store));
+    this.#gateway = await chooseGateway(this.#spaces, this.store, ({ code, message, hint }) =>
+      this.log.warn({ code, hint }, message),
+    );
     this.#before = this.store.wish;
     this.#recompute('all');
     this.store.on('change', (mutations) => this.#changed(mutations));
@@ -206,7 +208,8 @@ export class Agent implements AgentPort {
       balancer: this.#balancer.name,
       flowMemory: flowMemory(this.#balancer),
       guard: await guardState(this.#spaces, this.#nftInet),
-      gatewaySubnet: this.#gateway.subnet,
+      gatewaySubnet: this.#gateway[4].subnet,
+      ...(this.#gateway[6] && { gatewaySubnetV6: this.#gateway[6].subnet }),
       pid: process.pid,
       uptimeSeconds: Math.round((Date.now() - this.startedAt) / 1000),
       phase: troubles.length || doubt !== undefined ? 'degraded' : 'ready',

@@ -1,12 +1,12 @@
 import { nth, overlaps, parseCidr } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
-import type { Cidr, Ip } from '../base/ip.js';
-import { AF_INET } from '../codec/rtnl/family.js';
+import type { Cidr, Family } from '../base/ip.js';
+import { AF_INET, AF_INET6 } from '../codec/rtnl/family.js';
 import { RTM_GETROUTE, readRoute, writeRouteDump } from '../codec/rtnl/route.js';
 import type { Capabilities } from '../kernel/real/probe.js';
 import type { Spaces } from '../kernel/real/spaces.js';
 import { GATEWAY_BRIDGE, GATEWAY_SUBNETS } from '../network/gateway.js';
-import type { BalancerChoice } from '../network/world.js';
+import type { BalancerChoice, GatewaySubnet, World } from '../network/world.js';
 import { NODE_NS } from '../objects/kind.js';
 import type { Store } from '../state/store.js';
 import type { Options } from './options.js';
@@ -36,31 +36,53 @@ export function flowMemory({ name, bridgeConntrack }: BalancerChoice): string {
   return bridgeConntrack ? 'bridge connection tracking' : 'dynamic sets (the kernel has no nf_conntrack_bridge)';
 }
 
-export function gatewayOf(subnet: Cidr): { subnet: Cidr; address: Ip } {
+export function gatewayOf(subnet: Cidr): GatewaySubnet {
   return { subnet, address: nth(parseCidr(subnet), 1n) };
 }
 
-/** The subnet of the gateway bridge: chosen once, off the node's routes, and kept. @throws WEFT_EXHAUSTED */
-export async function gatewaySubnet(spaces: Spaces, store: Store): Promise<Cidr> {
-  const free = await firstFree(spaces);
-  const index = store.number('agent', 'gateway-subnet', free);
-  return GATEWAY_SUBNETS[index] as Cidr;
+/**
+ * The subnets of the gateway bridge: chosen once, off the node's routes, and kept. There is none of IPv6 where the node
+ * does not speak it; where every one is taken, `onTaken` is told and containers go out by IPv4 alone.
+ * @throws WEFT_EXHAUSTED where every IPv4 subnet is taken
+ */
+export async function chooseGateway(
+  spaces: Spaces,
+  store: Store,
+  onTaken: (error: WeftError) => void,
+): Promise<World['gateway']> {
+  const four = await firstFree(spaces, 4);
+  if (typeof four !== 'number') throw four;
+  const gateway = { 4: gatewayOf(GATEWAY_SUBNETS[4][store.number('agent', 'gateway-subnet', four)] as Cidr) };
+  if (!speaksIpv6(spaces)) return gateway;
+  const six = await firstFree(spaces, 6);
+  if (typeof six === 'number') {
+    return { ...gateway, 6: gatewayOf(GATEWAY_SUBNETS[6][store.number('agent6', 'gateway-subnet', six)] as Cidr) };
+  }
+  onTaken(six);
+  return gateway;
 }
 
-async function firstFree(spaces: Spaces): Promise<number> {
+/** Not where the kernel lacks it, and not where whoever runs the node has switched it off for new interfaces. */
+function speaksIpv6(spaces: Spaces): boolean {
+  const [off] = spaces.native.sysctlRead(-1, ['net/ipv6/conf/default/disable_ipv6']);
+  return off === '0';
+}
+
+/** Number of the first subnet that overlaps no route of the node, or why there is none. */
+async function firstFree(spaces: Spaces, of: Family): Promise<number | WeftError> {
   const node = spaces.open(NODE_NS);
-  const rows = (await node?.rtnl.dump(RTM_GETROUTE, writeRouteDump, { family: AF_INET })) ?? [];
+  const rows = (await node?.rtnl.dump(RTM_GETROUTE, writeRouteDump, { family: of === 4 ? AF_INET : AF_INET6 })) ?? [];
   const own = (await node?.indexes())?.get(GATEWAY_BRIDGE);
   const taken = rows
     .map((row) => readRoute(row.body))
     .flatMap((r) =>
       r.dst !== undefined && r.dstLength > 0 && r.oif !== own ? [parseCidr(`${r.dst}/${r.dstLength}`)] : [],
     );
-  const free = GATEWAY_SUBNETS.findIndex((subnet) => !taken.some((t) => overlaps(t, parseCidr(subnet))));
+  const free = GATEWAY_SUBNETS[of].findIndex((subnet) => !taken.some((t) => overlaps(t, parseCidr(subnet))));
   if (free >= 0) return free;
-  throw new WeftError(
+  return new WeftError(
     'WEFT_EXHAUSTED',
-    'every subnet for the gateway bridge overlaps a route of this node',
-    `free one of ${GATEWAY_SUBNETS.join(', ')}`,
+    `every IPv${of} subnet for the gateway bridge overlaps a route of this node`,
+    `free one of ${GATEWAY_SUBNETS[of].join(', ')}`,
   );
 }

@@ -1,57 +1,78 @@
 import { cidrText, nth, parseCidr } from '../base/cidr.js';
-import type { Ip } from '../base/ip.js';
+import type { Cidr, Family, Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
-import { NODE_NS } from '../objects/kind.js';
+import { NODE_NS, type Ns } from '../objects/kind.js';
 import { ALIAS_PREFIX } from '../objects/link.js';
 import { MAIN_TABLE } from '../objects/route.js';
 import { hostEndName } from './names.js';
-import type { Wants, World } from './world.js';
+import { FORWARDING, speakIpv6 } from './sysctls.js';
+import { familiesOf, type GatewaySubnet, type Wants, type World } from './world.js';
 
 export const GATEWAY_BRIDGE = 'weft-gw';
 /** The sandbox's side; not ethN, so that networks connected later keep their order. */
 export const GATEWAY_INTERFACE = 'gw0';
 
-const gatewayCache = new WeakMap<Wish, ReadonlySet<string>>();
+const gatewayCache = new WeakMap<Wish, ReadonlyMap<string, ReadonlySet<Family>>>();
 
-/** Sandboxes that reach the world: on any network that is not internal. Made once for each reading of the wish. */
-function withGateway(wish: Wish): ReadonlySet<string> {
-  let sandboxes = gatewayCache.get(wish);
-  if (!sandboxes) {
-    const open = [...wish.endpoints.values()].filter(
-      ({ spec }) => wish.networks.get(spec.network)?.spec.internal === false,
-    );
-    sandboxes = new Set(open.map(({ spec }) => spec.sandbox));
-    gatewayCache.set(wish, sandboxes);
+/**
+ * Sandboxes that reach the world, on any network that is not internal, and the families in which they do: IPv4 always, as
+ * Docker's users expect; IPv6 where such a network has it. Made once for each reading of the wish.
+ */
+function withGateway(wish: Wish): ReadonlyMap<string, ReadonlySet<Family>> {
+  let found = gatewayCache.get(wish);
+  if (!found) {
+    const sandboxes = new Map<string, Set<Family>>();
+    for (const { spec } of wish.endpoints.values()) {
+      const network = wish.networks.get(spec.network);
+      if (!network || network.spec.internal) continue;
+      const families = sandboxes.get(spec.sandbox) ?? new Set<Family>([4]);
+      for (const of of familiesOf(network)) families.add(of);
+      sandboxes.set(spec.sandbox, families);
+    }
+    found = sandboxes;
+    gatewayCache.set(wish, found);
   }
-  return sandboxes;
+  return found;
 }
 
-export const hasGateway = (world: World, sandbox: string): boolean => withGateway(world.wish).has(sandbox);
+/** Has the sandbox a leg to the gateway bridge? With a family: does it reach the world in that one? */
+export const hasGateway = (world: World, sandbox: string, of: Family = 4): boolean =>
+  world.gateway[of] !== undefined && (withGateway(world.wish).get(sandbox)?.has(of) ?? false);
 
-/** Does any sandbox of this node? The bridge is made with the first. */
-export const needsGateway = (world: World): boolean => withGateway(world.wish).size > 0;
+/** The families in which any sandbox of this node does. The bridge is made with the first. */
+export const gatewayFamilies = (world: World): Family[] =>
+  ([4, 6] as const).filter((of) =>
+    [...withGateway(world.wish).keys()].some((sandbox) => hasGateway(world, sandbox, of)),
+  );
 
 /** A sandbox's address on the gateway bridge: the node's number for it, from the second address on. */
-export function gatewayAddress(world: World, sandbox: string): Ip {
-  return nth(parseCidr(world.gateway.subnet), BigInt(world.number('gateway', sandbox, 2)));
+export function gatewayAddress(world: World, sandbox: string, of: Family = 4): Ip {
+  const { subnet } = world.gateway[of] as GatewaySubnet;
+  return nth(parseCidr(subnet), BigInt(world.number('gateway', sandbox, 2)));
 }
 
 /** The bridge in the node's namespace. */
 export function gatewayBridge(world: World, wants: Wants): void {
+  const families = gatewayFamilies(world);
+  if (families.length === 0) return;
   const why = 'gateway bridge';
-  const { subnet, address } = world.gateway;
-  const alias = `${ALIAS_PREFIX}gateway`;
-  wants.add(NODE_NS, 'link', why, { type: 'bridge', name: GATEWAY_BRIDGE, up: true, mac: endpointMac(address), alias });
-  wants.add(NODE_NS, 'address', why, { dev: GATEWAY_BRIDGE, ip: address, length: parseCidr(subnet).length });
-  wants.sysctls(NODE_NS, why, { 'net/ipv4/ip_forward': 1 });
+  const dev = GATEWAY_BRIDGE;
+  const mac = endpointMac(world.gateway[4].address);
+  wants.add(NODE_NS, 'link', why, { type: 'bridge', name: dev, up: true, mac, alias: `${ALIAS_PREFIX}gateway` });
+  for (const of of families) {
+    const { subnet, address } = world.gateway[of] as GatewaySubnet;
+    wants.add(NODE_NS, 'address', why, { dev, ip: address, length: parseCidr(subnet).length });
+    wants.sysctls(NODE_NS, why, FORWARDING[of]);
+    // Containers are no routers of the node's.
+    if (of === 6) speakIpv6(NODE_NS, dev, why, wants);
+  }
 }
 
-/** A sandbox's leg to it, with the default route. */
+/** A sandbox's leg to it, with the default routes. */
 export function gatewayLeg(world: World, sandbox: Stored<'sandboxes'>, wants: Wants): void {
   const why = `gateway of ${sandbox.id}`;
-  const ip = gatewayAddress(world, sandbox.id);
-  const mac = endpointMac(ip);
+  const mac = endpointMac(gatewayAddress(world, sandbox.id));
   const alias = `${ALIAS_PREFIX}gateway/${sandbox.id}`;
   const name = GATEWAY_INTERFACE;
   wants.add(NODE_NS, 'link', why, {
@@ -65,14 +86,25 @@ export function gatewayLeg(world: World, sandbox: Stored<'sandboxes'>, wants: Wa
     // Containers do not reach each other through it: networks keep them apart.
     port: { isolated: true },
   });
-  const { length } = parseCidr(world.gateway.subnet);
   wants.add(sandbox.id, 'link', why, { type: 'veth-end', name, up: true, mtu: world.underlayMtu, mac, alias });
-  wants.add(sandbox.id, 'address', why, { dev: name, ip, length });
-  wants.add(sandbox.id, 'route', why, { dst: '0.0.0.0/0', dev: name, via: world.gateway.address, table: MAIN_TABLE });
+  for (const of of [4, 6] as const) if (hasGateway(world, sandbox.id, of)) wayOut(world, sandbox.id, of, why, wants);
+}
+
+/** The leg's address of a family, and the default route. */
+function wayOut(world: World, ns: Ns, of: Family, why: string, wants: Wants): void {
+  const { subnet, address: via } = world.gateway[of] as GatewaySubnet;
+  const dev = GATEWAY_INTERFACE;
+  if (of === 6) speakIpv6(ns, dev, why, wants);
+  wants.add(ns, 'address', why, { dev, ip: gatewayAddress(world, ns, of), length: parseCidr(subnet).length });
+  wants.add(ns, 'route', why, { dst: of === 4 ? '0.0.0.0/0' : '::/0', dev, via, table: MAIN_TABLE });
 }
 
 /** Subnets for the gateway bridge; an agent takes the first that overlaps none of the node's routes, and keeps it. */
-export const GATEWAY_SUBNETS = [
-  ...[31, 30, 29, 28, 27, 26].map((n) => cidrText(parseCidr(`172.${n}.0.0/16`))),
-  ...[87, 187].map((n) => `10.${n}.0.0/16`),
-];
+export const GATEWAY_SUBNETS: Readonly<Record<Family, readonly Cidr[]>> = {
+  4: [
+    ...[31, 30, 29, 28, 27, 26].map((n) => cidrText(parseCidr(`172.${n}.0.0/16`))),
+    ...[87, 187].map((n) => cidrText(parseCidr(`10.${n}.0.0/16`))),
+  ],
+  // Unique local (RFC 4193), and the same on every node: what leaves the node has one of its addresses.
+  6: [1, 2, 3, 4, 5, 6, 7, 8].map((n) => cidrText(parseCidr(`fd87:7765:6674:${n}::/64`))),
+};

@@ -1,7 +1,7 @@
 import { balanceClient, balanceNetwork, balanceService } from '../balance/assign.js';
 import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import type { Wanted } from '../reconcile/plan.js';
-import { gatewayBridge, gatewayLeg, hasGateway, needsGateway } from './gateway.js';
+import { gatewayBridge, gatewayLeg, hasGateway } from './gateway.js';
 import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
 import { returnElement, returnMap } from './overlay/returns.js';
@@ -81,8 +81,8 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
 
 /** What the node has in all its objects' name: the gateway bridge, the guard, the rules of the IP layer. */
 function produceNode(world: World, wants: Wants): void {
-  if (needsGateway(world)) gatewayBridge(world, wants);
   guard(world, wants);
+  gatewayBridge(world, wants);
   nodeRules(world, wants);
 }
 

@@ -22,12 +22,18 @@ export interface World {
   balancer: BalancerChoice;
   /** The kernel has nf_tables of the IP layer (family inet), and not of the bridge alone. */
   nftInet: boolean;
-  /** Subnet of the gateway bridge, and the bridge's own address in it. */
-  gateway: { subnet: Cidr; address: Ip };
+  /** Of the gateway bridge, by family; none of IPv6 where the node has no IPv6 or no subnet to spare. */
+  gateway: { readonly 4: GatewaySubnet; readonly 6?: GatewaySubnet };
   /** A number that stays with a name over restarts, from `first` upwards, unique in its space. */
   number(space: string, name: string, first: number): number;
   /** Ports at which the resolver listens in a sandbox; undefined while it does not. */
   resolverPorts(sandbox: string): { udp: number; tcp: number } | undefined;
+}
+
+/** A subnet of the gateway bridge, and the bridge's own address in it. */
+export interface GatewaySubnet {
+  subnet: Cidr;
+  address: Ip;
 }
 
 export interface BalancerChoice {

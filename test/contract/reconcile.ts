@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { gatewayOf } from '../../src/agent/choices.js';
 import type { Kernel } from '../../src/kernel/port.js';
 import type { Wish } from '../../src/model/registry.js';
 import { produce, producers } from '../../src/network/produce.js';
@@ -240,7 +241,7 @@ class Agent {
       underlayMtu: 1500,
       balancer: this.host.balancer,
       nftInet: this.host.nftInet,
-      gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
+      gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },
       number: (space, name, first) => this.#number(space, name, first),
       resolverPorts: () => undefined,
     };

@@ -17,6 +17,8 @@ import { inGuest } from './needs.js';
  *     n2 192.168.72.1 ─┼─ router (.254 of each) ── client 192.168.70.1, when asked for
  *     n3 192.168.73.1 ─┘
  *
+ * and likewise 2001:db8:71::1 and so on, ::fe of each at the router.
+ *
  *     const lab = await Lab.up({ nodes: 3 });
  *     t.teardown(() => lab.down());
  *     await lab.node(1).weft('network', 'create', 'app', '--subnet', '10.20.0.0/24', '--vni', '4097');
@@ -86,23 +88,29 @@ export class Lab {
     // nobody and nogroup come to no harm in it: an agent that drops privileges must find its files.
     must('chmod', '755', this.dir);
     netns(this.router);
-    must('ip', 'netns', 'exec', this.router, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
-    for (const node of this.nodes) this.#attach(node.ns, `n${node.number}`, `192.168.${node.subnet}`);
+    const forwarding = ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'];
+    must('ip', 'netns', 'exec', this.router, 'sysctl', '-qw', ...forwarding);
+    for (const node of this.nodes) this.#attach(node.ns, `n${node.number}`, node.subnet);
     if (this.options.client) {
       netns(this.client);
-      this.#attach(this.client, 'client', '192.168.70');
+      this.#attach(this.client, 'client', 70);
     }
   }
 
-  /** Joins a namespace to the router: u0 with address .1 there, a leg with .254 here. */
-  #attach(ns: string, leg: string, net: string): void {
+  /** Joins a namespace to the router: u0 with address .1 (::1) there, a leg with .254 (::fe) here. */
+  #attach(ns: string, leg: string, subnet: number): void {
+    const net = `192.168.${subnet}`;
+    const six = `2001:db8:${subnet}:`;
     if (ns !== this.client) netns(ns);
     must('ip', 'link', 'add', 'u0', 'netns', ns, 'type', 'veth', 'peer', 'name', leg, 'netns', this.router);
     must('ip', '-n', ns, 'addr', 'add', `${net}.1/24`, 'dev', 'u0');
+    must('ip', '-n', ns, 'addr', 'add', `${six}:1/64`, 'dev', 'u0', 'nodad');
     must('ip', '-n', this.router, 'addr', 'add', `${net}.254/24`, 'dev', leg);
+    must('ip', '-n', this.router, 'addr', 'add', `${six}:fe/64`, 'dev', leg, 'nodad');
     must('ip', '-n', this.router, 'link', 'set', leg, 'up');
     must('ip', '-n', ns, 'link', 'set', 'u0', 'up');
     must('ip', '-n', ns, 'route', 'add', 'default', 'via', `${net}.254`);
+    must('ip', '-n', ns, 'route', 'add', 'default', 'via', `${six}:fe`);
   }
 
   #remove(): void {
@@ -120,6 +128,8 @@ export interface LabOptions {
   nodes?: number;
   /** A namespace behind the router that is no node: a client from outside. */
   client?: boolean;
+  /** Family of the addresses that nodes advertise; 4 when not given. */
+  underlay?: 4 | 6;
   /** Further options of every agent. */
   args?: readonly string[];
   /** false: build the underlay only. */
@@ -140,7 +150,9 @@ const WEFT = fileURLToPath(new URL('../../src/weft.js', import.meta.url));
 export class LabNode {
   readonly name: string;
   readonly subnet: number;
+  /** What it advertises. */
   readonly vtep: string;
+  readonly ip6: string;
   readonly runDir: string;
   readonly stateDir: string;
   readonly socket: string;
@@ -156,7 +168,8 @@ export class LabNode {
   ) {
     this.name = `n${number}`;
     this.subnet = 70 + number;
-    this.vtep = `192.168.${this.subnet}.1`;
+    this.ip6 = `2001:db8:${this.subnet}::1`;
+    this.vtep = lab.options.underlay === 6 ? this.ip6 : `192.168.${this.subnet}.1`;
     this.runDir = join(lab.dir, `run${number}`);
     this.stateDir = join(lab.dir, `state${number}`);
     this.socket = join(this.runDir, 'weft.sock');

@@ -43,7 +43,7 @@ class Rig {
       underlayMtu: 1500,
       balancer: { name: balancer, bridgeConntrack: false },
       nftInet: true,
-      gateway: gatewayOf('172.31.0.0/16'),
+      gateway: { 4: gatewayOf('172.31.0.0/16') },
       number: (space, name, first) => store.number(space, name, first),
       resolverPorts: () => undefined,
     };

@@ -1,5 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { gatewayOf } from '../../src/agent/choices.js';
 import { nameOf, type Stored, TABLES, type Wish } from '../../src/model/registry.js';
 import { affected, type Change, produce, producers } from '../../src/network/produce.js';
 import type { World } from '../../src/network/world.js';
@@ -14,7 +15,7 @@ const world = (wish: Wish): World => ({
   underlayMtu: 1500,
   balancer: { name: 'nft', bridgeConntrack: false },
   nftInet: true,
-  gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
+  gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },
   // A number by name alone: the order in which producers ask must not matter here.
   number: (space, name, first) =>
     first + [...`${space}/${name}`].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 9973, 7),

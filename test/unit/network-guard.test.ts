@@ -17,7 +17,7 @@ function guardOf(stated: Bodies, nftInet = true): NftObject[] {
     underlayMtu: 1500,
     balancer: { name: 'nft', bridgeConntrack: false },
     nftInet,
-    gateway: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
+    gateway: { 4: { subnet: '172.31.0.0/16', address: '172.31.0.1' } },
     number: (_space, _name, first) => first,
     resolverPorts: () => undefined,
   };

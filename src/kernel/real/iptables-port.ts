@@ -16,16 +16,22 @@ const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
 
 /** Chains of ours and the jumps to them, by the machine's own iptables: what its users see with `iptables -S`. */
 export class IptablesPort implements KindPort<IptablesObject> {
+  /** Families of which a namespace had rules of ours when last looked at. */
+  readonly #had = new Map<Ns, ReadonlySet<Family>>();
+
   constructor(readonly spaces: Spaces) {}
 
   async observe(ns: Ns, want: readonly IptablesObject[]): Promise<IptablesObject[]> {
     const space = this.spaces.open(ns);
     // Overlay namespaces have no rules of the IP layer at all.
     if (!space || (want.length === 0 && ns.startsWith('net-'))) return [];
-    const families = new Set<Family>(want.map((o) => o.family));
-    if (families.size === 0) families.add(4);
+    // A program a family: none is asked for what is neither wished nor may be left of what was.
+    const had = this.#had.get(ns) ?? (this.spaces.isBorn(ns) ? [] : ([4, 6] as const));
     const out: IptablesObject[] = [];
-    for (const family of families) out.push(...ours(await this.#save(space, family), family));
+    for (const family of new Set([...want.map((o) => o.family), ...had])) {
+      out.push(...ours(await this.#save(space, family), family));
+    }
+    this.#had.set(ns, new Set(out.map((o) => o.family)));
     return out;
   }
 

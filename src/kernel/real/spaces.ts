@@ -95,6 +95,7 @@ export class Spaces {
   /** The pins as the host's mount namespace has them. */
   readonly #view: string;
   readonly #open = new Map<Ns, Space>();
+  readonly #born = new Set<Ns>();
   #users = 0;
   /** Tells where a namespace is that weft did not make; undefined for ours. */
   locate: (ns: Ns) => Location | undefined = () => undefined;
@@ -121,11 +122,18 @@ export class Spaces {
   create(ns: Ns): void {
     this.native.mountShared(this.dir, this.#mounts);
     this.native.netnsCreate(this.path(ns), this.#mounts);
+    this.#born.add(ns);
+  }
+
+  /** Was it made by this process? Nothing of an earlier life can be in it. */
+  isBorn(ns: Ns): boolean {
+    return this.#born.has(ns);
   }
 
   /** Closes what is open in it first: our own sockets would keep the namespace, and its VXLAN, alive. */
   remove(ns: Ns): void {
     this.close(ns);
+    this.#born.delete(ns);
     this.native.netnsDelete(this.path(ns), this.#mounts);
   }
 

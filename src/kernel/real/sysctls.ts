@@ -4,7 +4,10 @@ import type { Sysctl } from '../../objects/sysctl.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { spaceFor } from './port.js';
-import type { Spaces } from './spaces.js';
+import type { Space, Spaces } from './spaces.js';
+
+/** Written as 1 it makes a router of a host: routes learned from router advertisements go, and no more are learned. */
+const FORWARDING = 'net/ipv6/conf/all/forwarding';
 
 /** Values below /proc/sys: there is no list of ours, so only what the wish names is looked at. */
 export class SysctlPort implements KindPort<Sysctl> {
@@ -25,6 +28,7 @@ export class SysctlPort implements KindPort<Sysctl> {
 
   async apply(ns: Ns, ops: readonly Op<Sysctl>[]): Promise<(WeftError | undefined)[]> {
     const space = spaceFor(this.spaces, ns);
+    if (ops.some((op) => op.want?.path === FORWARDING && op.want.value === '1')) await this.#keepAdvertised(space);
     const pairs = ops.map((op): [string, string] => [(op.want as Sysctl).path, (op.want as Sysctl).value]);
     const errors = this.spaces.native.sysctlWrite(space.fd, pairs);
     return ops.map((op, i) => {
@@ -32,5 +36,19 @@ export class SysctlPort implements KindPort<Sysctl> {
       if (errno === null || errno === undefined) return undefined;
       return new WeftError('WEFT_NETLINK', `cannot set ${op.key} in ${ns}: ${errno}`, undefined, { errno });
     });
+  }
+
+  /** A node whose own way out comes from advertisements keeps it: accept_ra 2 is "although it forwards". */
+  async #keepAdvertised(space: Space): Promise<void> {
+    const [forwarding] = this.spaces.native.sysctlRead(space.fd, [FORWARDING]);
+    // One that forwards already has not taken any, and shall not begin to.
+    if (forwarding !== '0') return;
+    const paths = [...(await space.indexes()).keys()].map((name) => `net/ipv6/conf/${name}/accept_ra`);
+    const values = this.spaces.native.sysctlRead(space.fd, paths);
+    const hosts = paths.filter((_, i) => values[i] === '1');
+    this.spaces.native.sysctlWrite(
+      space.fd,
+      hosts.map((path) => [path, '2']),
+    );
   }
 }

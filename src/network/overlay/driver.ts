@@ -12,9 +12,10 @@ import type { NetworkDriver } from '../driver.js';
 import { guardKnows, guardNetwork } from '../guard.js';
 import { hostEndName } from '../names.js';
 import { vtepOf } from '../paths.js';
+import { speakIpv6 } from '../sysctls.js';
 import { isLocal, networkNs, overlayMtu, type Wants, type World } from '../world.js';
 import { BRIDGE, vxlanName } from './names.js';
-import { quiet, speakIpv6 } from './sysctls.js';
+import { quiet } from './sysctls.js';
 
 /** One bridge with a VXLAN for each lane, in a namespace of the network's own; see README.md beside this file. */
 export const overlay: NetworkDriver = {

@@ -27,12 +27,3 @@ export function quiet(ns: Ns, why: string, wants: Wants): void {
   const nf = (name: string) => `net/bridge/bridge-nf-call-${name}`;
   wants.sysctls(ns, why, { [nf('iptables')]: 0, [nf('ip6tables')]: 0, [nf('arptables')]: 0 }, true);
 }
-
-/**
- * An interface with an IPv6 address in a sandbox: container engines switch IPv6 off where they know of no network with
- * it, and routers are not learned from whoever says to be one.
- */
-export function speakIpv6(ns: Ns, ifname: string, why: string, wants: Wants): void {
-  const of = (name: string) => `net/ipv6/conf/${ifname}/${name}`;
-  wants.sysctls(ns, why, { [of('disable_ipv6')]: 0, [of('accept_ra')]: 0 });
-}

@@ -1,5 +1,5 @@
 import type { Ip } from '../../base/ip.js';
-import { needsGateway } from '../gateway.js';
+import { gatewayFamilies } from '../gateway.js';
 import { INGRESS_LEG } from '../ingress.js';
 import { ingressNetwork, ownIngressAddresses, type World } from '../world.js';
 import type { Feature } from './node.js';
@@ -24,7 +24,7 @@ export const ingressRules: Feature = (world, of, book) => {
   );
   book.jump(of, 'mangle', 'FORWARD', '-j WEFT-MSS');
   // Callers whose own address means nothing on another node appear as this node.
-  const strangers = [...(needsGateway(world) ? [world.gateway.subnet] : []), '127.0.0.0/8'];
+  const strangers = [...(gatewayFamilies(world).includes(of) ? [world.gateway[of].subnet] : []), '127.0.0.0/8'];
   book.outgoing(
     of,
     strangers.map((source) => `-s ${source} -o ${INGRESS_LEG} -j SNAT --to-source ${world.self.vtep}`),

@@ -1,0 +1,17 @@
+import type { Ns } from '../objects/kind.js';
+import type { Wants } from './world.js';
+
+/** What makes a namespace a router, by family. The kernel port sees to routes that come from router advertisements. */
+export const FORWARDING = {
+  4: { 'net/ipv4/ip_forward': 1 },
+  6: { 'net/ipv6/conf/all/forwarding': 1 },
+} as const;
+
+/**
+ * An interface that gets an IPv6 address: container engines switch IPv6 off where they know of no network with it, and
+ * routers are not learned from whoever says to be one.
+ */
+export function speakIpv6(ns: Ns, ifname: string, why: string, wants: Wants): void {
+  const of = (name: string) => `net/ipv6/conf/${ifname}/${name}`;
+  wants.sysctls(ns, why, { [of('disable_ipv6')]: 0, [of('accept_ra')]: 0 });
+}
