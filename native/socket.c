@@ -21,9 +21,19 @@ union address {
 struct listening {
   int type;
   union address address;
-  bool reuse_addr, reuse_port, v6only;
-  int fd, port; /* result */
+  bool reuse_addr, reuse_port, v6only, mtu_probe;
+  const char *device; /* NULL: any */
+  int fd, port;       /* result */
 };
+
+/* Datagrams bear "don't fragment", and neither the route's MTU nor what was learned of the path holds them back: only the
+ * interface's. */
+static int set_mtu_probe(int fd, bool v6) {
+  int probe4 = IP_PMTUDISC_PROBE, probe6 = IPV6_PMTUDISC_PROBE, on = 1;
+  if (!v6) return setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe4, sizeof probe4);
+  return setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe6, sizeof probe6) ||
+         setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, &on, sizeof on);
+}
 
 static int bind_here(void *arg) {
   struct listening *want = arg;
@@ -36,6 +46,8 @@ static int bind_here(void *arg) {
   if ((want->reuse_addr && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on)) ||
       (want->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)) ||
       (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only)) ||
+      (want->mtu_probe && set_mtu_probe(fd, v6)) ||
+      (want->device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, want->device, strlen(want->device))) ||
       bind(fd, &want->address.any, len) || getsockname(fd, &bound.any, &len)) {
     int err = errno;
     close(fd);
@@ -83,19 +95,22 @@ napi_value socket_open(napi_env env, napi_callback_info cbinfo) {
   struct listening want = {0};
   int netns_fd = -1;
   int64_t family = 0, port = 0;
-  char *text = NULL;
+  char *text = NULL, *device = NULL;
   if (!call_begin(env, cbinfo, "socketOpen", &call) || !arg_fd(&call, 0, "netnsFd", true, &netns_fd)) return NULL;
   napi_value options = call.argv[1], result = NULL;
   if (!read_type(&call, options, &want.type) || !prop_int(&call, options, "family", 4, 6, 0, &family) ||
       !prop_int(&call, options, "port", 0, 65535, 0, &port) ||
       !prop_bool(&call, options, "reuseAddr", &want.reuse_addr) ||
       !prop_bool(&call, options, "reusePort", &want.reuse_port) || !prop_bool(&call, options, "v6only", &want.v6only) ||
-      !prop_string(&call, options, "address", &text)) {
+      !prop_bool(&call, options, "mtuProbe", &want.mtu_probe) || !prop_string(&call, options, "address", &text)) {
     return NULL;
   }
+  if (!prop_optional_string(&call, options, "device", &device)) return free(text), NULL;
+  want.device = device;
   if (parse_address(text, family, port, &want.address)) result = open_listening(&call, netns_fd, &want, text, port);
   else throw_invalid(&call, "address must be an IP address of the family, 4 or 6");
   free(text);
+  free(device);
   return result;
 }
 

@@ -210,6 +210,15 @@ bool prop_string(struct call *call, napi_value object, const char *name, char **
   return prop(call, object, name, &value, &present) && value_string(call, value, name, out);
 }
 
+/* Absent is NULL. */
+bool prop_optional_string(struct call *call, napi_value object, const char *name, char **out) {
+  napi_value value = NULL;
+  bool present = false;
+  *out = NULL;
+  if (!prop(call, object, name, &value, &present)) return false;
+  return !present || value_string(call, value, name, out);
+}
+
 /* What an external points at starts with its kind, so that a socket passed for a monitor is an error and no crash. */
 void *arg_external(struct call *call, size_t i, const char *name, uint32_t kind) {
   napi_valuetype type = napi_undefined;

@@ -82,6 +82,7 @@ bool prop_int(struct call *call, napi_value object, const char *name, int64_t mi
               int64_t *out);
 bool prop_bool(struct call *call, napi_value object, const char *name, bool *out);
 bool prop_string(struct call *call, napi_value object, const char *name, char **out);
+bool prop_optional_string(struct call *call, napi_value object, const char *name, char **out);
 void *arg_external(struct call *call, size_t i, const char *name, uint32_t kind);
 napi_value throw_errno(struct call *call, int err, const char *subject);
 napi_value throw_invalid(struct call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -170,6 +171,7 @@ napi_value monitor_ignore(napi_env env, napi_callback_info cbinfo);
 napi_value monitor_stop(napi_env env, napi_callback_info cbinfo);
 napi_value exec_program(napi_env env, napi_callback_info cbinfo);
 napi_value socket_open(napi_env env, napi_callback_info cbinfo);
+napi_value packet_send(napi_env env, napi_callback_info cbinfo);
 napi_value sysctl_read(napi_env env, napi_callback_info cbinfo);
 napi_value sysctl_write(napi_env env, napi_callback_info cbinfo);
 napi_value xt_get_info(napi_env env, napi_callback_info cbinfo);

@@ -3,6 +3,7 @@ import type { AgentPort, Difference, Listing, Status } from '../api/agent.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
 import { toWeftError, WeftError } from '../base/errors.js';
+import type { Ip } from '../base/ip.js';
 import { Fingerprints } from '../kernel/real/fingerprints.js';
 import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
 import { ipvsState } from '../kernel/real/ipvs-state.js';
@@ -17,7 +18,7 @@ import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import { remoteVteps } from '../network/paths.js';
-import { affected, type Change, produce, producers } from '../network/produce.js';
+import { affected, type Change, PATHS_PRODUCER, produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
 import type { Ns } from '../objects/kind.js';
 import { KINDS } from '../objects/registry.js';
@@ -68,8 +69,9 @@ export class Agent implements AgentPort {
     this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
     this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
-      change: () => this.loop.wake(this.#recompute('all'), 'wish'),
-      trouble: (error) => this.#report('trouble', '', toWeftError(error).message),
+      change: (what) => this.loop.wake(this.#recompute(what === 'all' ? what : [PATHS_PRODUCER]), 'wish'),
+      path: (vtep, small, promised) => this.#tellPath(vtep, small?.mtu, promised),
+      trouble: ({ message, hint }) => this.#report('trouble', '', message, hint),
     });
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
@@ -110,6 +112,7 @@ export class Agent implements AgentPort {
     await this.#server.listen();
     await this.#fingerprints.start();
     await this.loop.start();
+    await this.#underlay.start();
   }
 
   /** Removes everything that weft owns on this node, without coming up first. */
@@ -210,6 +213,7 @@ export class Agent implements AgentPort {
       guard: await guardState(this.#spaces, this.#nftInet),
       gatewaySubnet: this.#gateway[4].subnet,
       ...(this.#gateway[6] && { gatewaySubnetV6: this.#gateway[6].subnet }),
+      underlayMtu: this.#underlay.mtu,
       pid: process.pid,
       uptimeSeconds: Math.round((Date.now() - this.startedAt) / 1000),
       phase: troubles.length || doubt !== undefined ? 'degraded' : 'ready',
@@ -218,6 +222,7 @@ export class Agent implements AgentPort {
       pruneGate: doubt === undefined ? 'open' : `shut: ${doubt}`,
       counts,
       counters: this.loop.counters,
+      paths: this.#underlay.summary(),
       held: this.loop.held,
       troubles,
     };
@@ -268,6 +273,7 @@ export class Agent implements AgentPort {
       wish: this.store.wish,
       self: { name, vtep, dataPathPort, ...(this.#underlay.vrf !== undefined && { vrf: this.#underlay.vrf }) },
       underlayMtu: this.#underlay.mtu,
+      smallPaths: this.#dismantling ? new Map() : this.#underlay.smallPaths,
       balancer: this.#balancer,
       nftInet: this.#nftInet,
       gateway: this.#gateway,
@@ -357,6 +363,16 @@ export class Agent implements AgentPort {
   #report(type: 'drift' | 'trouble', object: string, message: string, hint?: string): void {
     this.log.warn({ object, ...(hint !== undefined && { hint }) }, `${type}: ${message}`);
     this.events.add({ type, object, message, ...(hint !== undefined && { details: { hint } }) });
+  }
+
+  #tellPath(vtep: Ip, mtu: number | undefined, promised: number): void {
+    const details = { vtep, mtu: mtu ?? promised, route: promised };
+    const message =
+      mtu === undefined
+        ? `the path to ${vtep} carries ${promised} bytes again`
+        : `the path to ${vtep} carries ${mtu} bytes, its route promises ${promised}: senders are told`;
+    this.log.warn(details, message);
+    this.events.add({ type: mtu === undefined ? 'recovered' : 'trouble', message, details });
   }
 
   /** Why an object that nothing wishes may not go yet. */

@@ -11,6 +11,8 @@ export interface Options {
   node: string;
   advertise: string;
   dataPathPort: number;
+  /** UDP port of the path probe; 0 is off. */
+  probePort: number;
   runDir: string;
   stateDir: string;
   socket: string;
@@ -25,6 +27,7 @@ const port = (text: string): number => {
   if (!Number.isInteger(n) || n < 1 || n > 65535) throw new InvalidArgumentError('a port is 1-65535');
   return n;
 };
+const portOrOff = (text: string): number => (text === '0' ? 0 : port(text));
 const nodeName = (text: string): string => {
   if (!NAME_PATTERN.test(text)) throw new InvalidArgumentError('use 1-63 of [a-zA-Z0-9][a-zA-Z0-9_.-]*');
   return text;
@@ -52,6 +55,15 @@ function command(): Command {
     .addOption(option('--advertise <ip>', 'underlay address of this node', 'WEFT_ADVERTISE').argParser(address))
     .addOption(
       option('--data-path-port <port>', 'UDP port of VXLAN', 'WEFT_DATA_PATH_PORT').argParser(port).default(4789),
+    )
+    .addOption(
+      option(
+        '--probe-port <port>',
+        'UDP port by which agents measure the paths between them; 0 is off',
+        'WEFT_PROBE_PORT',
+      )
+        .argParser(portOrOff)
+        .default(4798),
     )
     .addOption(option('--run-dir <dir>', 'namespaces, sockets, sandbox files', 'WEFT_RUN_DIR').default('/run/weft'))
     .addOption(option('--state-dir <dir>', 'journal of the desired state', 'WEFT_STATE_DIR').default('/var/lib/weft'))

@@ -93,8 +93,14 @@ function readWish(file: string): unknown {
   }
 }
 
+function pathsText({ probe, full, small, silent }: Row): string {
+  const found = (small as Row[]).map(({ vtep, mtu, route }) => `${vtep} carries ${mtu} of ${route} bytes`);
+  const mute = (silent as string[]).length ? [`${(silent as string[]).join(', ')} silent`] : [];
+  return [`probe ${probe}`, `${full} as wide as their route`, ...found, ...mute].join('; ');
+}
+
 function printStatus(status: Row): void {
-  const { troubles, held, counts, counters, guard, ...plain } = status;
+  const { troubles, held, counts, counters, guard, paths, ...plain } = status;
   for (const [key, value] of Object.entries(plain)) process.stdout.write(`${key.padEnd(16)}${String(value)}\n`);
   for (const [title, group] of Object.entries({ wish: counts, passes: counters })) {
     const text = Object.entries(group as Row)
@@ -103,6 +109,7 @@ function printStatus(status: Row): void {
     process.stdout.write(`${title.padEnd(16)}${text}\n`);
   }
   process.stdout.write(`${'guard'.padEnd(16)}${guardText(guard as Row)}\n`);
+  process.stdout.write(`${'paths'.padEnd(16)}${pathsText(paths as Row)}\n`);
   for (const h of held as Row[]) process.stdout.write(`held            ${String(h.text)} in ${String(h.ns)}\n`);
   for (const t of troubles as Row[]) {
     process.stdout.write(

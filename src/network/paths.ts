@@ -1,6 +1,8 @@
 import { family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { isHere, type World } from './world.js';
+import { NODE_NS } from '../objects/kind.js';
+import type { Route } from '../objects/route.js';
+import { isHere, type Wants, type World } from './world.js';
 
 /** How packets to a VTEP leave this node, by its own rules and routes. */
 export interface UnderlayPath {
@@ -37,4 +39,28 @@ export function remoteVteps(world: Pick<World, 'wish' | 'self'>): Set<Ip> {
   out.delete(self.vtep);
   for (const vtep of out) if (family(vtep) !== family(self.vtep)) out.delete(vtep);
   return out;
+}
+
+/**
+ * Host routes in front of the routes to nodes whose path carries less than the route promises. VXLAN then tells senders
+ * in containers at once what they may send, whether or not the routers on the way would have. Locked, because learned
+ * values expire and may be forged.
+ */
+export function pathRoutes(world: World, wants: Wants): void {
+  for (const [vtep, { dev, via, onlink, prefSrc, table, mtu }] of world.smallPaths) {
+    const six = family(vtep) === 6;
+    const route: Route = {
+      dst: `${vtep}/${six ? 128 : 32}`,
+      dev,
+      table,
+      // Before any other route to that address. In IPv6 "none" is 1024.
+      metric: six ? 1 : 0,
+      mtu,
+      mtuLock: true,
+      ...(via !== undefined && { via }),
+      ...(onlink && { onlink }),
+      ...(prefSrc !== undefined && { prefSrc }),
+    };
+    wants.add(NODE_NS, 'route', `the path to ${vtep} carries ${mtu} bytes`, route);
+  }
 }

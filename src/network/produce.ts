@@ -5,6 +5,7 @@ import { gatewayBridge, gatewayLeg, hasGateway } from './gateway.js';
 import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
 import { returnElement, returnMap } from './overlay/returns.js';
+import { pathRoutes } from './paths.js';
 import { driverOf } from './registry.js';
 import { resolverRules } from './resolver-rules.js';
 import { nodeRules } from './rules/node.js';
@@ -18,12 +19,18 @@ export interface Change {
   id: string;
 }
 
-/** The producer that is no object of the wish. */
+/** The node's own. */
 const NODE_PRODUCER = 'node';
+/** What was measured of the underlay, not asked for. */
+export const PATHS_PRODUCER = 'paths';
 
-/** Names of all producers of a wish; each but one is an object of the wish. */
+/** Names of all producers of a wish; each but two is an object of the wish. */
 export function producers(wish: Wish): string[] {
-  return [NODE_PRODUCER, ...TABLES.flatMap((table) => [...wish[table].values()].map((o: Stored) => nameOf(o)))];
+  return [
+    NODE_PRODUCER,
+    PATHS_PRODUCER,
+    ...TABLES.flatMap((table) => [...wish[table].values()].map((o: Stored) => nameOf(o))),
+  ];
 }
 
 /** The kernel objects that a producer (`network/app`) stands for; none when it is not in the wish. */
@@ -31,6 +38,11 @@ export function produce(world: World, producer: string): Wanted[] {
   if (producer === NODE_PRODUCER) {
     const wants = new Wants(producer);
     produceNode(world, wants);
+    return wants.list;
+  }
+  if (producer === PATHS_PRODUCER) {
+    const wants = new Wants(producer);
+    pathRoutes(world, wants);
     return wants.list;
   }
   const slash = producer.indexOf('/');

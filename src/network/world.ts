@@ -2,6 +2,7 @@ import type { Cidr, Family, Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { NODE_NS, type Ns } from '../objects/kind.js';
 import type { Wanted } from '../reconcile/plan.js';
+import type { UnderlayPath } from './paths.js';
 
 /** This node. */
 export interface Self {
@@ -18,6 +19,8 @@ export interface World {
   self: Self;
   /** The smallest MTU of the routes to other nodes; of the interface with the VTEP address while there are none. */
   underlayMtu: number;
+  /** By VTEP: paths that were found to carry less than their route says; `mtu` is what they carry. */
+  smallPaths: ReadonlyMap<Ip, UnderlayPath>;
   /** Who chooses a backend, and how it remembers flows. */
   balancer: BalancerChoice;
   /** The kernel has nf_tables of the IP layer (family inet), and not of the bridge alone. */

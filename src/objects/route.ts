@@ -16,6 +16,8 @@ export interface Route {
   metric?: number;
   prefSrc?: Ip;
   mtu?: number;
+  /** Path MTU discovery neither lowers nor raises it (bit RTAX_MTU of RTAX_LOCK). */
+  mtuLock?: boolean;
   protocol?: number;
 }
 
@@ -26,7 +28,10 @@ export const routeKind: Kind<Route> = {
   // A route over a gateway needs the on-link route to the gateway first.
   rank: (o) => (o.via ? 1 : 0),
   key: (o) => `${o.table} ${o.dst} ${o.metric ?? 0}`,
-  same: (want, have) => differences(want, have, ['dev', 'via', 'prefSrc', 'mtu']),
+  same(want, have) {
+    const gateway = want.via === have.via ? '' : `via ${have.via ?? 'none'}, wanted ${want.via ?? 'none'}`;
+    return [differences(want, have, ['dev', 'prefSrc', 'mtu', 'mtuLock']), gateway].filter(Boolean).join('; ');
+  },
   // Routes of other protocols in our own namespaces are the kernel's (connected subnets) and go with their address.
   owns: (have) => have.protocol === WEFT_PROTOCOL,
   describe: (o) => `route ${o.dst}${o.via ? ` via ${o.via}` : ''} dev ${o.dev} table ${o.table}`,

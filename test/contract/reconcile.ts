@@ -239,6 +239,7 @@ class Agent {
       wish,
       self: { ...SELF, dataPathPort: 4789 },
       underlayMtu: 1500,
+      smallPaths: new Map(),
       balancer: this.host.balancer,
       nftInet: this.host.nftInet,
       gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },

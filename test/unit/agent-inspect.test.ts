@@ -41,6 +41,7 @@ class Rig {
       wish: store.wish,
       self: { ...SELF, dataPathPort: 4789 },
       underlayMtu: 1500,
+      smallPaths: new Map(),
       balancer: { name: balancer, bridgeConntrack: false },
       nftInet: true,
       gateway: { 4: gatewayOf('172.31.0.0/16') },

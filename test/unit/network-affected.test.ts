@@ -13,6 +13,7 @@ const world = (wish: Wish): World => ({
   wish,
   self: { ...SELF, dataPathPort: 4789 },
   underlayMtu: 1500,
+  smallPaths: new Map(),
   balancer: { name: 'nft', bridgeConntrack: false },
   nftInet: true,
   gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },

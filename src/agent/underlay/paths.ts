@@ -31,6 +31,12 @@ export interface Vantage {
   vrf?: number;
 }
 
+/** A route that leads to a VTEP, and the path MTU that a host route of ours in front of it bears. */
+export interface Found {
+  path: UnderlayPath;
+  locked?: number;
+}
+
 /**
  * Finds how the node's rules and routes lead VXLAN packets to VTEPs. Host routes of weft's own stand in front of what the
  * node has (network/paths.ts) and are looked through: the answer is the route as it would be without them.
@@ -41,7 +47,7 @@ export class PathFinder {
   constructor(readonly from: Vantage) {}
 
   /** undefined where nothing leads there, or the address is this node's. */
-  async to(vtep: Ip): Promise<UnderlayPath | undefined> {
+  async to(vtep: Ip): Promise<Found | undefined> {
     const { rtnl, advertise, vrf, dataPathPort } = this.from;
     const query = {
       dst: vtep,
@@ -56,7 +62,9 @@ export class PathFinder {
     const route = readRoute(message.body);
     if (route.type !== RTN_UNICAST) return undefined;
     const found = isOurs(route) ? await this.#behind(route, vtep) : route;
-    return found && this.#path(found);
+    const path = found && this.#path(found);
+    const locked = isOurs(route) ? route.metrics?.mtu : undefined;
+    return path && { path, ...(locked !== undefined && { locked }) };
   }
 
   /** The longest match of the table without our own routes. */

@@ -62,6 +62,10 @@ export interface SocketOptions {
   reusePort?: boolean;
   /** IPV6_V6ONLY; set either way, whatever net.ipv6.bindv6only says. */
   v6only?: boolean;
+  /** UDP: datagrams are never fragmented and may have the MTU of the interface, whatever the route says (EMSGSIZE above). */
+  mtuProbe?: boolean;
+  /** SO_BINDTODEVICE: an interface of the namespace, as a VRF. */
+  device?: string;
 }
 
 /** struct ipt_getinfo (linux/netfilter_ipv4/ip_tables.h) without the hook offsets. */
@@ -170,6 +174,9 @@ export interface Native {
    * `net.Server.listen({fd})` adopt it and close it; until then it is the caller's to close, even when the environment ends.
    */
   socketOpen(netnsFd: number, options: SocketOptions): { fd: number; port: number };
+
+  /** Send whole Ethernet frames out of an interface of a namespace, in order. @throws ENODEV, ENETDOWN, EMSGSIZE */
+  packetSend(netnsFd: number, device: string, frames: readonly Buffer[]): void;
 
   /** Values below /proc/sys ("net/ipv4/ip_forward"), without the final newline; null where a file cannot be read. */
   sysctlRead(netnsFd: number, paths: string[]): (string | null)[];

@@ -7,6 +7,7 @@ import {
   RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_LOCAL,
+  RTAX_MTU,
   RTM_DELROUTE,
   RTM_F_CLONED,
   RTM_GETROUTE,
@@ -24,6 +25,8 @@ import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { oneByOne, outcome, requireIndex, spaceFor } from './port.js';
 import type { Spaces } from './spaces.js';
+
+const MTU_LOCK = 1 << RTAX_MTU;
 
 /** Unicast routes of all tables but `local`, which the kernel keeps itself. */
 export class RoutePort implements KindPort<Route> {
@@ -67,6 +70,7 @@ function decoded(m: RouteMessage, dev: string): Route {
     ...(m.gateway !== undefined && { via: m.gateway }),
     ...(m.prefsrc !== undefined && { prefSrc: m.prefsrc }),
     ...(m.metrics?.mtu !== undefined && { mtu: m.metrics.mtu }),
+    ...(((m.metrics?.lock ?? 0) & MTU_LOCK) !== 0 && { mtuLock: true }),
   };
 }
 
@@ -85,6 +89,6 @@ function encoded(o: Route, indexes: ReadonlyMap<string, number>, op: Op): RouteM
     ...(o.metric !== undefined && o.metric > 0 && { priority: o.metric }),
     ...(o.via !== undefined && { gateway: o.via }),
     ...(o.prefSrc !== undefined && { prefsrc: o.prefSrc }),
-    ...(o.mtu !== undefined && { metrics: { mtu: o.mtu } }),
+    ...(o.mtu !== undefined && { metrics: { mtu: o.mtu, ...(o.mtuLock && { lock: MTU_LOCK }) } }),
   };
 }
