@@ -15,6 +15,7 @@ function guardOf(stated: Bodies, nftInet = true): NftObject[] {
     wish: wishOf(stated),
     self: { ...SELF, dataPathPort: 4789 },
     underlayMtu: 1500,
+    smallPaths: new Map(),
     balancer: { name: 'nft', bridgeConntrack: false },
     nftInet,
     gateway: { 4: { subnet: '172.31.0.0/16', address: '172.31.0.1' } },
