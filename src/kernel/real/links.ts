@@ -20,14 +20,21 @@ import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { oneByOne, outcome, spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
+import { VxlanClashes } from './vxlan-clash.js';
 
 /** asm-generic/errno-base.h */
 const EEXIST = 17;
 const ENODEV = 19;
+/** asm-generic/errno.h */
+const EADDRINUSE = 98;
 
 /** Links of a namespace: dumped, created directly where they belong (moving one costs 20 ms), changed in place. */
 export class LinkPort implements KindPort<Link> {
-  constructor(readonly spaces: Spaces) {}
+  readonly #clashes: VxlanClashes;
+
+  constructor(readonly spaces: Spaces) {
+    this.#clashes = new VxlanClashes(spaces);
+  }
 
   async observe(ns: Ns): Promise<Link[]> {
     const space = this.spaces.open(ns);
@@ -44,7 +51,7 @@ export class LinkPort implements KindPort<Link> {
     return oneByOne(ops, async (op) => {
       const answer = await this.#one(space, op);
       space.forgetIndexes();
-      return outcome(op, answer);
+      return (await this.#clash(op, answer)) ?? outcome(op, answer);
     });
   }
 
@@ -61,9 +68,19 @@ export class LinkPort implements KindPort<Link> {
       if (made.errno === EEXIST && want.type === 'veth' && (await this.#freeFarName(want))) {
         made = await this.#create(space, want);
       }
+      if (made.errno === EEXIST && want.type === 'vxlan' && (await this.#clashes.freeVni(want))) {
+        made = await this.#create(space, want);
+      }
       if (made.errno !== 0) return made;
     }
     return this.#configure(space, want);
+  }
+
+  /** Who has what a tunnel was refused for. A port clash shows only when the device goes up. */
+  async #clash({ want }: Op<Link>, { errno }: Ack): Promise<WeftError | undefined> {
+    if (want?.type !== 'vxlan') return undefined;
+    if (errno === EEXIST) return this.#clashes.vniTaken(want);
+    return errno === EADDRINUSE ? this.#clashes.portTaken(want) : undefined;
   }
 
   /**
