@@ -288,7 +288,7 @@ export class Agent implements AgentPort {
     this.#locations.learn(world.wish);
     const dirt = new Dirt();
     const names = changes === 'all' ? new Set([...this.#desired.producers(), ...producers(world.wish)]) : changes;
-    for (const name of names) dirt.merge(this.#desired.set(name, produce(world, name)));
+    for (const name of names) this.#desired.set(name, produce(world, name), dirt);
     this.loop.wishRevision = this.store.revision;
     return dirt;
   }
@@ -319,8 +319,7 @@ export class Agent implements AgentPort {
     this.#underlay.heard(dirt);
     // These come and go in sandboxes; only where the wish has some does a lost one matter.
     for (const [id, { ns, kind }] of dirt.scopes) {
-      if (['neighbour', 'iptables', 'qdisc'].includes(kind) && this.#desired.in(ns, kind).length === 0)
-        dirt.scopes.delete(id);
+      if (['neighbour', 'iptables', 'qdisc'].includes(kind) && !this.#desired.has(ns, kind)) dirt.scopes.delete(id);
     }
     if (dirt.scopes.size > 0) this.loop.wake(dirt, 'kernel');
   }

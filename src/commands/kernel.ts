@@ -45,7 +45,7 @@ const VIEWS: Readonly<Record<string, View>> = {
     path: 'inspect/fdb',
     text: 'forwarding database rows',
     name: (row) => row.mac,
-    columns: plain('NAMESPACE', 'DEV', 'MAC', 'WHERE', 'DST'),
+    columns: plain('NAMESPACE', 'DEV', 'MAC', 'DST', 'BRIDGE'),
   },
   neigh: {
     path: 'inspect/neighbours',

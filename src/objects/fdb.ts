@@ -2,25 +2,30 @@ import type { Ip, Mac } from '../base/ip.js';
 import { type Kind, STAGE } from './kind.js';
 
 /**
- * A row of a forwarding database: in the VXLAN device itself (`self`: MAC → VTEP) or in the bridge above it
- * (`master`: MAC → port). Rows carry no protocol number: permanent and static rows on devices of ours are ours,
- * learned rows are ignored.
+ * Where a MAC lives, in the forwarding databases at a bridge port: in the VXLAN device (MAC → VTEP) and in the bridge above
+ * it (MAC → port). One object for both rows: they come and go together, and the kernel takes them in one message. Rows carry
+ * no protocol number: permanent and static rows on devices of ours are ours, learned rows are ignored.
  */
 export interface Fdb {
   dev: string;
   mac: Mac;
-  where: 'self' | 'master';
-  /** VTEP, for `self` rows of a VXLAN device. */
+  /** VTEP of the row in the VXLAN device; where missing there is none. */
   dst?: Ip;
+  /** Is there a static row in the bridge, which sends frames to `dev`? */
+  bridge: boolean;
 }
 
 export const fdbKind: Kind<Fdb> = {
   name: 'fdb',
   stages: [STAGE.neighbour],
   stage: () => STAGE.neighbour,
-  rank: (o) => (o.where === 'self' ? 0 : 1),
-  key: (o) => `${o.dev} ${o.mac} ${o.where}`,
-  same: (want, have) => (want.dst === have.dst ? '' : `points to ${have.dst ?? 'nowhere'}, wanted ${want.dst}`),
+  rank: () => 0,
+  key: (o) => `${o.dev} ${o.mac}`,
+  same(want, have) {
+    if (want.dst !== have.dst) return `points to ${have.dst ?? 'nowhere'}, wanted ${want.dst ?? 'nowhere'}`;
+    if (want.bridge === have.bridge) return '';
+    return want.bridge ? 'is missing in the bridge' : 'is in the bridge too';
+  },
   owns: (_have, where) => where.nsOwned,
-  describe: (o) => `fdb ${o.mac} dev ${o.dev} ${o.where}${o.dst ? ` dst ${o.dst}` : ''}`,
+  describe: (o) => `fdb ${o.mac} dev ${o.dev}${o.dst ? ` dst ${o.dst}` : ''}${o.bridge ? '' : ' (not in the bridge)'}`,
 };

@@ -1,3 +1,4 @@
+import { sameJson } from '../base/same.js';
 import type { Kind, Ns } from '../objects/kind.js';
 import type { Wanted } from './plan.js';
 
@@ -24,49 +25,61 @@ export class Dirt {
     else if (found.keys !== 'all') found.keys.add(key);
   }
 
+  addAll(ns: Ns, kind: string, keys: Keys): void {
+    const found = this.scopes.get(scopeId(ns, kind));
+    if (keys === 'all') this.add(ns, kind);
+    else if (!found) this.scopes.set(scopeId(ns, kind), { ns, kind, keys: new Set(keys) });
+    else if (found.keys !== 'all') for (const key of keys) found.keys.add(key);
+  }
+
   merge(other: Dirt): void {
-    for (const { ns, kind, keys } of other.scopes.values()) {
-      if (keys === 'all') this.add(ns, kind);
-      else for (const key of keys) this.add(ns, kind, key);
-    }
+    for (const { ns, kind, keys } of other.scopes.values()) this.addAll(ns, kind, keys);
   }
 }
 
-type Claim = Wanted & { producer: string };
-/** By producer, the newest last. */
-type Claims = Map<string, Claim>;
+/** Claims of several producers on one key, by producer, the newest last. */
+type Claims = Map<string, Wanted>;
 
 /**
  * All objects that should exist, by scope and key. Each object comes from a producer (one object of the wish:
- * `peer/…`, `endpoint/…`), so that a change of the wish replaces that producer's objects and touches nothing else:
- * one more peer among 10,000 costs one peer.
+ * `peer/…`, `endpoint/…`), which is its owner, so that a change of the wish replaces that producer's objects and touches
+ * nothing else: one more peer among 10,000 costs one peer. With 50,000 peers this is most of what an agent holds, so an
+ * object is kept once, in the shape in which it was produced.
  */
 export class Desired {
-  readonly #producers = new Map<string, Claim[]>();
-  readonly #scopes = new Map<string, Scope & { claims: Map<string, Claim | Claims> }>();
+  readonly #producers = new Map<string, readonly Wanted[]>();
+  readonly #scopes = new Map<string, Scope & { claims: Map<string, Wanted | Claims> }>();
   /** Keys that a change of the wish gave up: their removal is an explicit delete and needs no open gate. */
   readonly #released = new Map<string, Set<string>>();
 
   constructor(readonly kinds: ReadonlyMap<string, Kind<never>>) {}
 
-  /** Replaces what `producer` wants; an empty list forgets it. Returns what needs a look. */
-  set(producer: string, wanted: readonly Wanted[]): Dirt {
-    const dirt = new Dirt();
+  /**
+   * Replaces what `producer` wants; an empty list forgets it.
+   * @param wanted objects of which it is the owner
+   * @returns what needs a look, in `dirt` where one is given
+   */
+  set(producer: string, wanted: readonly Wanted[], dirt = new Dirt()): Dirt {
     const before = this.#producers.get(producer) ?? [];
-    const known = new Map(before.map((old) => [this.#id(old), JSON.stringify(old.object)]));
+    const known = new Map(before.map((old) => [this.#id(old), old]));
     const kept = new Set<string>();
-    const claims = wanted.map((w) => ({ ...w, producer }));
-    for (const claim of claims) {
-      const key = this.#key(claim);
-      const id = this.#id(claim);
+    const claims: Wanted[] = [];
+    for (const claim of wanted) {
+      const id = before.length > 0 ? this.#id(claim) : '';
+      const old = known.get(id);
       kept.add(id);
-      if (known.get(id) === JSON.stringify(claim.object)) continue;
+      if (old && sameJson(old.object, claim.object)) {
+        claims.push(old);
+        continue;
+      }
+      const key = this.#key(claim);
       this.#claim(claim, key);
+      claims.push(claim);
       dirt.add(claim.ns, claim.kind, key);
     }
-    for (const old of before) {
+    for (const [id, old] of known) {
+      if (kept.has(id)) continue;
       const key = this.#key(old);
-      if (kept.has(this.#id(old))) continue;
       this.#release(old, key);
       dirt.add(old.ns, old.kind, key);
     }
@@ -83,17 +96,29 @@ export class Desired {
     return [...this.#scopes.values()].map(({ ns, kind }) => ({ ns, kind }));
   }
 
-  /** What should exist in a scope; with `keys`, only those. */
-  in(ns: Ns, kind: string, keys: Keys = 'all'): Wanted[] {
+  /** What should exist in a scope, by key; with `keys`, only those. */
+  entries(ns: Ns, kind: string, keys: Keys = 'all'): [string, Wanted][] {
     const scope = this.#scopes.get(scopeId(ns, kind));
-    if (!scope) return [];
-    if (keys === 'all') return [...scope.claims.values()].map(winner);
-    const out: Wanted[] = [];
-    for (const key of keys) {
-      const claim = scope.claims.get(key);
-      if (claim) out.push(winner(claim));
+    const out: [string, Wanted][] = [];
+    if (!scope) return out;
+    if (keys === 'all') for (const [key, claim] of scope.claims) out.push([key, winner(claim)]);
+    else {
+      for (const key of keys) {
+        const claim = scope.claims.get(key);
+        if (claim) out.push([key, winner(claim)]);
+      }
     }
     return out;
+  }
+
+  /** What should exist in a scope; with `keys`, only those. */
+  in(ns: Ns, kind: string, keys: Keys = 'all'): Wanted[] {
+    return this.entries(ns, kind, keys).map(([, wanted]) => wanted);
+  }
+
+  /** Should anything exist in a scope? */
+  has(ns: Ns, kind: string): boolean {
+    return this.#scopes.has(scopeId(ns, kind));
   }
 
   wants(ns: Ns, kind: string, key: string): boolean {
@@ -133,36 +158,37 @@ export class Desired {
     return kind.key(w.object);
   }
 
-  #claim(claim: Claim, key: string): void {
+  #claim(claim: Wanted, key: string): void {
     const id = scopeId(claim.ns, claim.kind);
     let scope = this.#scopes.get(id);
     if (!scope) {
       scope = { ns: claim.ns, kind: claim.kind, claims: new Map() };
       this.#scopes.set(id, scope);
     }
+    // One string for all: 24 bytes less for each.
+    claim.ns = scope.ns;
     const found = scope.claims.get(key);
-    if (!found || (!(found instanceof Map) && found.producer === claim.producer)) scope.claims.set(key, claim);
+    if (!found || (!(found instanceof Map) && found.owner === claim.owner)) scope.claims.set(key, claim);
     else {
-      // Two claims on one address (an endpoint on the move): both are kept, the newest wins. 10,000 peers of one node claim
-      // one object of that node.
-      const all = found instanceof Map ? found : new Map([[found.producer, found]]);
-      all.delete(claim.producer);
-      scope.claims.set(key, all.set(claim.producer, claim));
+      // Two claims on one address (an endpoint on the move): both are kept, the newest wins.
+      const all = found instanceof Map ? found : new Map([[found.owner, found]]);
+      all.delete(claim.owner);
+      scope.claims.set(key, all.set(claim.owner, claim));
     }
     this.#released.get(id)?.delete(key);
   }
 
-  #release(old: Claim, key: string): void {
+  #release(old: Wanted, key: string): void {
     const id = scopeId(old.ns, old.kind);
     const scope = this.#scopes.get(id);
     const found = scope?.claims.get(key);
     if (found instanceof Map) {
-      found.delete(old.producer);
+      found.delete(old.owner);
       const [last] = found.size === 1 ? found.values() : [];
       if (last) scope?.claims.set(key, last);
       return;
     }
-    if (found && found.producer !== old.producer) return;
+    if (found && found.owner !== old.owner) return;
     scope?.claims.delete(key);
     if (scope?.claims.size === 0) this.#scopes.delete(id);
     const released = this.#released.get(id) ?? new Set();
@@ -170,6 +196,6 @@ export class Desired {
   }
 }
 
-function winner(claims: Claim | Claims): Claim {
-  return claims instanceof Map ? ([...claims.values()].at(-1) as Claim) : claims;
+function winner(claims: Wanted | Claims): Wanted {
+  return claims instanceof Map ? ([...claims.values()].at(-1) as Wanted) : claims;
 }

@@ -113,8 +113,7 @@ export class Pass {
       this.result.held.push(...(made?.held ?? []));
       this.result.clashes.push(...(made?.clashes ?? []));
       this.result.kept += kept ?? 0;
-      if (keys === 'all') this.result.looked.add(ns, kind);
-      else for (const key of keys) this.result.looked.add(ns, kind, key);
+      this.result.looked.addAll(ns, kind, keys);
     }
   }
 
@@ -129,23 +128,26 @@ export class Pass {
   async #compare(work: Work): Promise<Plan> {
     const kind = kindOf(work.kind);
     const where = this.kernel.where(work.ns) ?? { ns: work.ns, nsOwned: true };
-    const want = this.desired.in(work.ns, work.kind, work.keys);
-    const keys = work.keys;
-    const objects = want.map((w) => w.object);
-    let have = await this.kernel.port(work.kind).observe(work.ns, objects, keys === 'all' ? undefined : keys);
-    if (keys !== 'all') have = have.filter((object) => keys.has(kind.key(object)));
-    const made = plan(kind, where, want, have, (key) => this.gate(work.ns, work.kind, key));
+    const { ns, keys } = work;
+    const want = this.desired.entries(ns, work.kind, keys);
+    const objects = want.map(([, { object }]) => object);
+    const only = keys === 'all' ? undefined : keys;
+    const have = await this.kernel.port(work.kind).observe(ns, objects, only);
+    const made = plan(kind, where, want, have, (key) => this.gate(ns, work.kind, key), only);
     work.kept = want.length - made.clashes.length - made.ops.filter((op) => op.verb !== 'remove').length;
     this.#settle(work, have);
     return made;
   }
 
   /** Released keys that are not in the kernel any more need no explicit delete. */
-  #settle(work: Work, have: readonly unknown[]): void {
-    const kind = kindOf(work.kind);
+  #settle({ ns, kind: name, keys }: Work, have: readonly unknown[]): void {
+    const released = this.desired.releasedIn(ns, name);
+    if (released.length === 0) return;
+    const kind = kindOf(name);
     const present = new Set(have.map((object) => kind.key(object)));
-    const keys = work.keys === 'all' ? this.desired.releasedIn(work.ns, work.kind) : work.keys;
-    for (const key of keys) if (!present.has(key)) this.desired.settle(work.ns, work.kind, key);
+    for (const key of released) {
+      if ((keys === 'all' || keys.has(key)) && !present.has(key)) this.desired.settle(ns, name, key);
+    }
   }
 
   /** Sends the operations of a stage, rank by rank: the far end of a pair exists once its near end, elsewhere, is made. */

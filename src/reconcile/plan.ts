@@ -53,32 +53,45 @@ export type Gate = (key: string) => string | undefined;
 
 /**
  * The difference of one scope (namespace × kind). Pure.
- * @param want what should exist, keys unique
+ * @param want what should exist, by key
  * @param have what was observed, foreign objects included
  * @param gate asked only for removals
+ * @param keys objects of the kernel with another key are none of this plan's business
  */
 export function plan<T>(
   kind: Kind<T>,
   where: Where,
-  want: Iterable<Wanted<T>>,
+  want: Iterable<readonly [string, Wanted<T>]>,
   have: Iterable<T>,
   gate: Gate,
+  keys?: ReadonlySet<string>,
 ): Plan<T> {
   const existing = new Map<string, T>();
-  for (const object of have) existing.set(kind.key(object), object);
+  for (const object of have) {
+    const key = kind.key(object);
+    if (!keys || keys.has(key)) existing.set(key, object);
+  }
   const ops: Op<T>[] = [];
   const clashes: Clash[] = [];
-  for (const wanted of want) {
-    const key = kind.key(wanted.object);
+  for (const [key, wanted] of want) {
     const found = existing.get(key);
-    existing.delete(key);
-    const base = { ns: where.ns, kind: kind.name, key, want: wanted.object, owner: wanted.owner };
     if (found === undefined) {
-      ops.push({ ...base, verb: 'add', because: `missing: ${wanted.because}` });
+      const { object, because, owner } = wanted;
+      ops.push({
+        verb: 'add',
+        ns: where.ns,
+        kind: kind.name,
+        key,
+        want: object,
+        because: `missing: ${because}`,
+        owner,
+      });
       continue;
     }
+    existing.delete(key);
     const reason = kind.same(wanted.object, found);
     if (!reason) continue;
+    const base = { ns: where.ns, kind: kind.name, key, want: wanted.object, owner: wanted.owner };
     if (kind.owns(found, where) || kind.adopts?.(wanted.object, found, where)) {
       ops.push({ ...base, verb: 'change', have: found, because: `${reason} (${wanted.because})` });
     } else {

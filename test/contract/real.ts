@@ -80,7 +80,11 @@ const EYES: Readonly<Record<string, Eye>> = {
       if (self ? row.dst === undefined : row.state !== 'static') return undefined;
       return `${String(row.ifname)} ${String(row.mac)} ${self ? 'self' : 'master'}${dst}`;
     },
-    wished: ({ dev, mac, where, dst }: Fdb) => `${dev} ${mac} ${where}${dst === undefined ? '' : ` to ${dst}`}`,
+    wished: ({ dev, mac, bridge, dst }: Fdb) =>
+      [
+        ...(dst === undefined ? [] : [`${dev} ${mac} self to ${dst}`]),
+        ...(bridge ? [`${dev} ${mac} master`] : []),
+      ].join('\n'),
   },
   route: {
     command: 'ip -j -N route show table all proto 87',
@@ -149,7 +153,7 @@ class RealHost implements Host {
         const objects = desired.in(ns, kind).map((wanted) => wanted.object as { type?: string });
         const wanted = objects
           .filter((o) => o.type !== 'present')
-          .map((o) => wished(o as never))
+          .flatMap((o) => wished(o as never).split('\n'))
           .sort();
         // The node's namespace is others' as well: all that is wished is there. In ours there is nothing else.
         const compared = ns === NODE_NS ? there.filter((line) => wanted.includes(line)) : there;

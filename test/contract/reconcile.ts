@@ -63,7 +63,7 @@ export const STRAYS: readonly Stray[] = [
   },
   {
     kind: 'fdb',
-    object: { dev: 'vxlan0', mac: '02:00:00:00:00:0a', where: 'self', dst: '192.168.79.1' },
+    object: { dev: 'vxlan0', mac: '02:00:00:00:00:0a', bridge: true, dst: '192.168.79.1' },
     command: 'bridge fdb replace 02:00:00:00:00:0a dev vxlan0 dst 192.168.79.1 self permanent',
   },
 ];

@@ -110,9 +110,14 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
           'a row of the tunnel',
           'net-app',
           [...fdb, 'dst', n2.vtep, 'self'],
-          /add fdb vxlan0 02:42:0a:14:00:0c self in net-app/,
+          /change fdb vxlan0 02:42:0a:14:00:0c in net-app: points to nowhere/,
         ],
-        ['a row of the bridge', 'net-app', [...fdb, 'master'], /add fdb vxlan0 02:42:0a:14:00:0c master in net-app/],
+        [
+          'a row of the bridge',
+          'net-app',
+          [...fdb, 'master'],
+          /change fdb vxlan0 02:42:0a:14:00:0c in net-app: is missing in the bridge/,
+        ],
         [
           'a row’s VTEP',
           'net-app',

@@ -307,7 +307,7 @@ test('one namespace only, by its name or as the ingress one', async (t) => {
 
 test('what the gate holds back is marked held', async (t) => {
   const rig = await up(t);
-  rig.kernel.put('net-app', 'fdb', { dev: 'vxlan0', mac: '02:42:0a:14:00:63', where: 'self', dst: '192.168.72.1' });
+  rig.kernel.put('net-app', 'fdb', { dev: 'vxlan0', mac: '02:42:0a:14:00:63', bridge: true, dst: '192.168.72.1' });
   t.like((await rig.rows('fdb'))[0], { drift: 'foreign', reason: 'nothing wishes it' });
   const shut = new Loop(rig.kernel, rig.desired, () => 'shut');
   t.teardown(() => shut.stop());
@@ -323,11 +323,11 @@ test('verify: each difference once, with the time when it was first seen', async
   const verifier = new Verifier(rig.loop);
   t.deepEqual(await verifier.differences(), []);
   rig.take('net-app', 'address', (key) => key === `br0 ${VIP}`);
-  rig.kernel.put('net-app', 'fdb', { dev: 'vxlan0', mac: '02:42:0a:14:00:63', where: 'self', dst: '192.168.72.1' });
+  rig.kernel.put('net-app', 'fdb', { dev: 'vxlan0', mac: '02:42:0a:14:00:63', bridge: true, dst: '192.168.72.1' });
   const first = await verifier.differences();
   t.deepEqual(first.map(({ difference, kind, key, object }) => [difference, kind, key, object]).sort(), [
     ['missing', 'address', `br0 ${VIP}`, 'service/web'],
-    ['surplus', 'fdb', 'vxlan0 02:42:0a:14:00:63 self', undefined],
+    ['surplus', 'fdb', 'vxlan0 02:42:0a:14:00:63', undefined],
   ]);
   t.is(first.find(({ kind }) => kind === 'address')?.why, 'VIP of web');
   await new Promise((resolve) => setTimeout(resolve, 5));

@@ -166,12 +166,16 @@ test('link: bridges before their ports, far ends after their near ends', (t) => 
   t.true(order(of('veth')) < order(of('veth-end')));
 });
 
-const row: Fdb = { dev: 'vxlan0', mac: '02:42:0a:14:00:0b', where: 'self', dst: '192.168.72.1' };
+const row: Fdb = { dev: 'vxlan0', mac: '02:42:0a:14:00:0b', bridge: true, dst: '192.168.72.1' };
 sameTable(fdbKind, row, [
   [{}, ''],
   [{ dst: '192.168.73.1' }, 'points to 192.168.73.1, wanted 192.168.72.1'],
+  [{ bridge: false }, 'is missing in the bridge'],
 ]);
-keyTable(fdbKind, row, [{ where: 'master' }, { mac: '02:42:0a:14:00:0c' }, { dev: 'vxlan1' }]);
+sameTable(fdbKind, { dev: 'wf0', mac: row.mac, bridge: true }, [
+  [{ dst: '192.168.74.1' }, 'points to 192.168.74.1, wanted nowhere'],
+]);
+keyTable(fdbKind, row, [{ mac: '02:42:0a:14:00:0c' }, { dev: 'vxlan1' }]);
 ownsTable(fdbKind, [[row, true, false]]);
 
 const neighbour: Neighbour = { dev: 'vxlan0', ip: '10.20.0.12', mac: '02:42:0a:14:00:0c' };

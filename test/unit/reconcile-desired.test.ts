@@ -6,7 +6,7 @@ import { Desired, Dirt, type Keys } from '../../src/reconcile/desired.js';
 import type { Wanted } from '../../src/reconcile/plan.js';
 
 const NS = 'net-app';
-const at = (ip: string, mac: string, owner = 'peer/x'): Wanted => ({
+const at = (ip: string, mac: string, owner = 'peer/a'): Wanted => ({
   ns: NS,
   kind: 'neighbour',
   object: { dev: 'vxlan0', ip, mac },
@@ -42,8 +42,8 @@ test('stating the same again makes no dirt', (t) => {
 
 test('of two claims on one address the newest wins, and the other comes back when it goes', (t) => {
   const desired = new Desired(KINDS);
-  desired.set('peer/old', [at('10.0.0.1', 'old')]);
-  desired.set('peer/new', [at('10.0.0.1', 'new')]);
+  desired.set('peer/old', [at('10.0.0.1', 'old', 'peer/old')]);
+  desired.set('peer/new', [at('10.0.0.1', 'new', 'peer/new')]);
   t.deepEqual(macs(desired), ['new']);
   const dirt = desired.set('peer/new', []);
   t.deepEqual(dirtOf(dirt), { [`${NS}|neighbour`]: [key('10.0.0.1')] });
@@ -53,8 +53,8 @@ test('of two claims on one address the newest wins, and the other comes back whe
 
 test('the losing claim may go without a trace', (t) => {
   const desired = new Desired(KINDS);
-  desired.set('peer/old', [at('10.0.0.1', 'old')]);
-  desired.set('peer/new', [at('10.0.0.1', 'new')]);
+  desired.set('peer/old', [at('10.0.0.1', 'old', 'peer/old')]);
+  desired.set('peer/new', [at('10.0.0.1', 'new', 'peer/new')]);
   desired.set('peer/old', []);
   t.deepEqual(macs(desired), ['new']);
   desired.set('peer/new', []);
@@ -68,7 +68,7 @@ test('what was given up is released until it is seen gone or wanted again', (t) 
   desired.set('peer/a', []);
   t.deepEqual(desired.releasedIn(NS, 'neighbour').sort(), [key('10.0.0.1'), key('10.0.0.2')]);
   desired.settle(NS, 'neighbour', key('10.0.0.1'));
-  desired.set('peer/b', [at('10.0.0.2', 'm')]);
+  desired.set('peer/b', [at('10.0.0.2', 'm', 'peer/b')]);
   t.deepEqual(desired.releasedIn(NS, 'neighbour'), []);
   t.false(desired.isReleased(NS, 'neighbour', key('10.0.0.3')), 'never wanted');
 });

@@ -105,10 +105,10 @@ export class Fingerprints {
     const where = this.kernel.where(ns);
     if (!where) return;
     const kind = KINDS.get(name) as unknown as Kind<unknown>;
-    const all = this.desired.in(ns, name);
-    const want = name === 'real-server' ? this.#slice(ns, all, kind) : all;
-    const keys = want.length < all.length ? new Set(want.map((w) => kind.key(w.object))) : undefined;
-    const objects = want.map((w) => w.object);
+    const all = this.desired.entries(ns, name);
+    const want = name === 'real-server' ? this.#slice(ns, all) : all;
+    const keys = want.length < all.length ? new Set(want.map(([key]) => key)) : undefined;
+    const objects = want.map(([, { object }]) => object);
     const found = await this.kernel.port(name).observe(ns, objects, keys);
     // What is wished but not due may be among them; it is not superfluous.
     const isDue = (key: string) => keys === undefined || keys.has(key) || !this.desired.wants(ns, name, key);
@@ -118,8 +118,8 @@ export class Fingerprints {
   }
 
   /** The real servers of as many virtual servers as a poll may look at, the next ones in turn. */
-  #slice(ns: Ns, wanted: readonly Wanted[], kind: Kind<unknown>): readonly Wanted[] {
-    const serverOf = (w: Wanted): string => kind.key(w.object).replace(/ [^ ]+$/, '');
+  #slice(ns: Ns, wanted: readonly [string, Wanted][]): readonly [string, Wanted][] {
+    const serverOf = ([key]: [string, Wanted]): string => key.replace(/ [^ ]+$/, '');
     const servers = [...new Set(wanted.map(serverOf))];
     if (servers.length <= SERVERS_A_POLL) return wanted;
     const from = (this.#offsets.get(ns) ?? 0) % servers.length;

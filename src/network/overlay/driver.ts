@@ -109,11 +109,8 @@ function tunnelRows(
   why: string,
   wants: Wants,
 ): void {
-  const ns = networkNs(network.id);
-  const dev = vxlanName(lane);
   guardKnows(world, network, mac, dst, wants);
-  wants.add(ns, 'fdb', why, { dev, mac, where: 'self', dst });
-  wants.add(ns, 'fdb', why, { dev, mac, where: 'master' });
+  wants.add(networkNs(network.id), 'fdb', why, { dev: vxlanName(lane), mac, dst, bridge: true });
 }
 
 /** The subnet of the network that has the address; stored addresses are in one. */

@@ -1,0 +1,106 @@
+import type { WeftError } from '../../base/errors.js';
+import { type Message, NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
+import { AF_BRIDGE } from '../../codec/rtnl/family.js';
+import {
+  NTF_MASTER,
+  NTF_SELF,
+  NTF_STICKY,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  NUD_REACHABLE,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+  readNeighbour,
+  writeFdbDump,
+  writeFdbGet,
+  writeNeighbour,
+} from '../../codec/rtnl/neigh.js';
+import type { Fdb } from '../../objects/fdb.js';
+import type { Ns } from '../../objects/kind.js';
+import type { Op } from '../../reconcile/plan.js';
+import type { KindPort } from '../port.js';
+import type { Batch } from './netlink-socket.js';
+import { spaceFor } from './port.js';
+import { FEW, sendRows } from './rows.js';
+import type { Space, Spaces } from './spaces.js';
+
+/** Permanent and static rows of VXLAN devices and bridges; learned and local rows are the kernel's own. */
+export class FdbPort implements KindPort<Fdb> {
+  constructor(readonly spaces: Spaces) {}
+
+  async observe(ns: Ns, want: readonly Fdb[], keys?: ReadonlySet<string>): Promise<Fdb[]> {
+    const space = this.spaces.open(ns);
+    // Without a wish only namespaces of ours are searched: rows elsewhere are nobody's business.
+    if (!space || (!space.owned && want.length === 0)) return [];
+    const rows =
+      keys && keys.size <= FEW ? await this.#few(space, keys) : await space.rtnl.dump(RTM_GETNEIGH, writeFdbDump, {});
+    return joined(rows, await space.namesByIndex());
+  }
+
+  async apply(ns: Ns, ops: readonly Op<Fdb>[]): Promise<(WeftError | undefined)[]> {
+    return sendRows(spaceFor(this.spaces, ns), ops, writeOp);
+  }
+
+  async #few(space: Space, keys: ReadonlySet<string>): Promise<Message[]> {
+    const indexes = await space.indexes();
+    const out: Message[] = [];
+    for (const key of keys) {
+      const [dev, lladdr] = key.split(' ') as [string, string];
+      const ifindex = indexes.get(dev);
+      if (ifindex === undefined) continue;
+      for (const flags of [NTF_SELF, NTF_MASTER]) {
+        const got = await space.rtnl.get(RTM_GETNEIGH, writeFdbGet, { ifindex, lladdr, flags });
+        if (got.message) out.push(got.message);
+      }
+    }
+    return out;
+  }
+}
+
+/** The rows of a MAC at a device, which come apart, as one object. */
+function joined(rows: readonly Message[], names: ReadonlyMap<number, string>): Fdb[] {
+  const byDevice = new Map<number, Map<string, Fdb>>();
+  for (const { body } of rows) {
+    const { ifindex, flags, state, lladdr: mac, dst } = readNeighbour(body);
+    const dev = names.get(ifindex);
+    if (dev === undefined || mac === undefined) continue;
+    const own = (flags & NTF_SELF) !== 0;
+    // In a bridge NUD_NOARP alone is static; NUD_PERMANENT is the bridge's own address or a port's.
+    if (own ? dst === undefined || !(state & (NUD_PERMANENT | NUD_NOARP)) : state !== NUD_NOARP) continue;
+    const device = byDevice.get(ifindex) ?? new Map<string, Fdb>();
+    byDevice.set(ifindex, device);
+    const found = device.get(mac) ?? { dev, mac, bridge: false };
+    if (!own) found.bridge = true;
+    else if (dst !== undefined) found.dst = dst;
+    device.set(mac, found);
+  }
+  return [...byDevice.values()].flatMap((device) => [...device.values()]);
+}
+
+function writeOp(batch: Batch, { want, have }: Op<Fdb>, ifindex: number): void {
+  if (want) {
+    const flags = (want.dst === undefined ? 0 : NTF_SELF) | (want.bridge ? NTF_MASTER | NTF_STICKY : 0);
+    batch.add(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, writeNeighbour, {
+      family: AF_BRIDGE,
+      ifindex,
+      lladdr: want.mac,
+      // Sticky: a frame with a forged source on another port must not take the row over (static alone roams).
+      flags,
+      state: want.bridge ? NUD_NOARP | (flags & NTF_SELF ? NUD_REACHABLE : 0) : NUD_NOARP | NUD_PERMANENT,
+      ...(want.dst !== undefined && { dst: want.dst }),
+    });
+  }
+  // Apart: with both flags the kernel would leave the second row alone where the first is missing.
+  if (have?.dst !== undefined && want?.dst === undefined)
+    batch.add(RTM_DELNEIGH, 0, writeNeighbour, { ...rowOf(have, ifindex, NTF_SELF), dst: have.dst });
+  if (have?.bridge && !want?.bridge) batch.add(RTM_DELNEIGH, 0, writeNeighbour, rowOf(have, ifindex, NTF_MASTER));
+}
+
+const rowOf = ({ mac: lladdr }: Fdb, ifindex: number, flags: number) => ({
+  family: AF_BRIDGE,
+  ifindex,
+  lladdr,
+  flags,
+  state: NUD_NOARP,
+});
