@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Channel } from './channel.mjs';
 import { WeftGuestError } from './error.mjs';
-import { checkMachine, compileAgent } from './machine.mjs';
+import { checkMachine, compileAgent, compilePreload } from './machine.mjs';
 import { killSession } from './session.mjs';
 
 /** A page fault costs 180 us in a guest: a young generation of fixed size is faulted in once and kept. */
@@ -137,9 +137,10 @@ export async function boot({ name = 'guest', memory = '1500M', nics = [], netns,
       fs.chmodSync(`${dir}/${stage}`, 0o755);
     }
     compileAgent(`${dir}/agent`);
+    compilePreload(`${dir}/xstate.so`);
     const words = kernelWords(dir, name, memory, nics);
     const log = fs.openSync(`${dir}/console.log`, 'a+');
-    guest = new Guest(name, log, start(words, log, netns));
+    guest = new Guest(name, log, start(words, log, netns, `${dir}/xstate.so`));
     await guest.answer(timeoutMs);
     return guest;
   } catch (cause) {
@@ -177,12 +178,12 @@ function kernelWords(dir, name, memory, nics) {
   return words;
 }
 
-function start(words, log, netns) {
+function start(words, log, netns, preload) {
   const argv = netns === undefined ? ['linux.uml', ...words] : ['nsenter', `--net=${netns}`, 'linux.uml', ...words];
   return spawn(argv[0], argv.slice(1), {
     detached: true, // setsid: one signal to the group is the power switch
     stdio: ['ignore', log, log, 'pipe'],
-    env: { ...process.env, TMPDIR: '/dev/shm' }, // where the guest's memory file lives (already unlinked)
+    env: { ...process.env, LD_PRELOAD: preload, TMPDIR: '/dev/shm' }, // where the guest's memory file lives (already unlinked)
   });
 }
 

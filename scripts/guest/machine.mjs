@@ -30,9 +30,18 @@ function present(what) {
 
 /** Compiles the agent to `target`. Static: a guest pays for every page the dynamic linker touches. */
 export function compileAgent(target) {
-  const source = fileURLToPath(new URL('agent.c', import.meta.url));
+  compile('agent.c', target, '-static');
+}
+
+/** Compiles to `target` what linux.uml needs on newer processors. */
+export function compilePreload(target) {
+  compile('xstate.c', target, '-shared', '-fPIC');
+}
+
+function compile(name, target, ...options) {
+  const source = fileURLToPath(new URL(name, import.meta.url));
   try {
-    execFileSync('cc', ['-O2', '-static', '-Wall', '-o', target, source], { stdio: ['ignore', 'pipe', 'pipe'] });
+    execFileSync('cc', ['-O2', '-Wall', ...options, '-o', target, source], { stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (cause) {
     throw new WeftGuestError(`cc could not compile ${source}:\n${cause.stderr}`);
   }
