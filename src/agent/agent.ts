@@ -25,6 +25,7 @@ import { KINDS } from '../objects/registry.js';
 import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
+import { poolWarnings } from '../state/pools.js';
 import { Store } from '../state/store.js';
 import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
 import { Events } from './events.js';
@@ -33,6 +34,7 @@ import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Names } from './names.js';
 import type { Options } from './options.js';
+import { PoolWatch } from './pool-watch.js';
 import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
 
@@ -54,6 +56,7 @@ export class Agent implements AgentPort {
   readonly #watch: Watch;
   readonly #fingerprints: Fingerprints;
   readonly #server: ApiServer;
+  readonly #pools: PoolWatch;
   readonly #phases = new Map<string, Status>();
   readonly #underlay: Underlay;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
@@ -84,6 +87,10 @@ export class Agent implements AgentPort {
       wish: () => this.store.wish,
       location: (ns) => this.#locations.of(ns),
     });
+    this.#pools = new PoolWatch(
+      () => this.store.wish,
+      (network, warning) => this.#poolChanged(`network/${network}`, warning),
+    );
     this.loop = new Loop(this.#kernel, this.#desired, (ns, kind, key) => this.#gate(ns, kind, key));
     this.#verifier = new Verifier(this.loop);
     this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#attempt(() => this.#heard(dirt, lost)));
@@ -140,6 +147,7 @@ export class Agent implements AgentPort {
     );
     this.#before = this.store.wish;
     this.#recompute('all');
+    this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
     this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
     this.names.resolver.on('trouble', (sandbox, message) =>
@@ -179,6 +187,8 @@ export class Agent implements AgentPort {
     const reason = trouble?.error.message ?? nameless;
     if (reason !== undefined) status.reason = reason;
     if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
+    const warnings = stored.table === 'networks' ? poolWarnings(this.store.wish, stored as Stored<'networks'>) : [];
+    if (warnings.length > 0) status.warnings = warnings;
     this.#phases.set(name, status);
     return status;
   }
@@ -301,6 +311,7 @@ export class Agent implements AgentPort {
     const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
     this.names.changed(mutations, this.#before, this.store.wish);
     this.#underlay.changed(mutations, this.#before, this.store.wish);
+    this.#pools.changed(mutations, this.#before);
     this.#before = this.store.wish;
     for (const { table, id } of mutations) {
       const stored = this.store.get(table, id);
@@ -372,6 +383,11 @@ export class Agent implements AgentPort {
         : `the path to ${vtep} carries ${mtu} bytes, its route promises ${promised}: senders are told`;
     this.log.warn(details, message);
     this.events.add({ type: mtu === undefined ? 'recovered' : 'trouble', message, details });
+  }
+
+  #poolChanged(object: string, warning: string | undefined): void {
+    if (warning === undefined) this.events.add({ type: 'recovered', object, message: 'addresses are free again' });
+    else this.#report('trouble', object, warning, 'widen --ip-range, or free endpoints');
   }
 
   /** Why an object that nothing wishes may not go yet. */

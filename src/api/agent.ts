@@ -15,6 +15,8 @@ export interface Status {
   since: string;
   reason?: string;
   hint?: string;
+  /** What will be wrong before long: a pool of addresses that is nearly used up. */
+  warnings?: string[];
 }
 
 /** One thing that happened, as `GET /v1/events` tells it. */

@@ -5,15 +5,22 @@ import { missing } from '../state/check.js';
 import type { Mutation } from '../state/wish.js';
 import type { AgentPort } from './agent.js';
 import { flagParam, ifMatch, jsonBody, numberParam, type Reply, type Request } from './http.js';
+import { networkCounts, networkDetail } from './network-view.js';
 import type { Route } from './router.js';
 import { refuseTaken } from './taken.js';
 
-/** An object as the API shows it. */
-export function shown(agent: AgentPort, stored: Stored): Record<string, unknown> {
+/** An object as the API shows it. @param whole with what only a look at this one object shows */
+export function shown(agent: AgentPort, stored: Stored, whole: boolean): Record<string, unknown> {
   const { id, origin, revision, spec, node, ltime } = stored;
-  const location = stored.table === 'sandboxes' && { location: agent.locationOf(id) };
   const row = { ...(node && { node }), ...(ltime !== undefined && { ltime }) };
-  return { id, ...spec, ...location, origin, revision, ...row, status: agent.statusOf(stored) };
+  return { id, ...spec, ...extras(agent, stored, whole), origin, revision, ...row, status: agent.statusOf(stored) };
+}
+
+function extras(agent: AgentPort, stored: Stored, whole: boolean): Record<string, unknown> {
+  if (stored.table === 'sandboxes') return { location: agent.locationOf(stored.id) };
+  if (stored.table !== 'networks') return {};
+  const view = whole ? networkDetail : networkCounts;
+  return view(agent.store.wish, stored as Stored<'networks'>);
 }
 
 /** GET, PUT and DELETE for every table. */
@@ -46,15 +53,15 @@ const WAIT = {
 };
 
 function list(agent: AgentPort, table: Table): Reply {
-  const rows = [...(agent.store.wish[table].values() as Iterable<Stored>)].map((stored) => shown(agent, stored));
+  const rows = [...(agent.store.wish[table].values() as Iterable<Stored>)].map((stored) => shown(agent, stored, false));
   return { body: { revision: agent.store.revision, items: rows } };
 }
 
 function one(agent: AgentPort, table: Table, request: Request): Reply {
   const id = request.params.id as string;
   const stored = agent.store.get(table, id) as Stored | undefined;
-  if (!stored) throw missing(SINGULAR[table], id);
-  return { body: shown(agent, stored), headers: { etag: `"${stored.revision}"` } };
+  if (!stored) throw missing(SINGULAR[table], id, `weft ${SINGULAR[table]} ls`);
+  return { body: shown(agent, stored, true), headers: { etag: `"${stored.revision}"` } };
 }
 
 async function put(agent: AgentPort, table: Table, request: Request): Promise<Reply> {
@@ -67,7 +74,7 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
   }
   const { stored, created } = agent.store.put(table, id, body, options);
   if (!options.dryRun) await waitIfAsked(agent, request, table, id);
-  const reply = shown(agent, stored as Stored);
+  const reply = shown(agent, stored as Stored, true);
   return { status: created ? 201 : 200, body: reply, headers: { etag: `"${stored.revision}"` } };
 }
 

@@ -4,26 +4,64 @@ import { column, type Row } from './output.js';
 import { at, collect, given, pairs, session, waiting, waitQuery, whole } from './shared.js';
 
 export function networkCommands(program: Command): void {
-  const network = program.command('network').description('overlay networks');
+  const network = program.command('network').description('networks of sandboxes');
+  createCommand(network);
+  tableCommands(network, 'networks', [
+    column('NAME', 'id'),
+    column('DRIVER'),
+    column('SCOPE'),
+    column('SUBNETS'),
+    { heading: 'VNI', text: (row) => (row.vni === undefined ? undefined : [row.vni, ...(row.vnis as number[])]) },
+    column('ENDPOINTS', 'counts.endpoints'),
+    column('SERVICES', 'counts.services', true),
+    column('PEERS', 'counts.peers', true),
+    column('GATEWAYS', 'gateways', true),
+    column('INTERNAL', 'internal', true),
+    column('ORIGIN', 'origin', true),
+    column('WARNINGS', 'status.warnings', true),
+  ]);
+  network
+    .command('prune')
+    .description('remove networks that nothing of this node uses, and name them')
+    .option('--dry-run', 'only name them')
+    .action(async (options: { dryRun?: boolean }, self: Command) => {
+      const { client } = session(self);
+      const { items } = await client.get<{ items: Row[] }>('/v1/networks');
+      for (const { id, origin, ingress, counts } of items) {
+        const { endpoints, services } = counts as { endpoints: number; services: number };
+        if (endpoints + services > 0 || origin !== 'api' || ingress === true) continue;
+        if (!options.dryRun) await client.delete(at('networks', String(id)));
+        process.stdout.write(`${String(id)}\n`);
+      }
+    });
+}
+
+function createCommand(network: Command): void {
   waiting(network.command('create <name>').description('create a network'))
-    .option('--driver <driver>', 'network driver', 'overlay')
-    .option('--subnet <cidr>', 'subnet (repeatable)', collect)
-    .option('--ip-range <cidr>', 'part of the subnet from which this node allocates (repeatable)', collect)
-    .option('--gateway <ip>', 'gateway address (repeatable)', collect)
-    .option('--vni <n>', 'VXLAN network identifier', whole)
+    .option('--driver <driver>', 'overlay, bridge, macvlan, ipvlan, host or none', 'overlay')
+    .option('--subnet <cidr>', 'subnet, IPv4 or IPv6 (repeatable); local drivers choose one when not given', collect)
+    .option('--ip-range <cidr>', 'part of a subnet from which this node allocates (repeatable)', collect)
+    .option('--gateway <ip>', 'gateway address (repeatable, in the order of subnets)', collect)
+    .option('--reserve <ip|cidr>', 'address or range that is never allocated (repeatable)', collect)
+    .option('--aux-address <name=ip>', 'the same, as Docker writes it (repeatable)', collect)
+    .option('--vni <n>', 'VXLAN network identifier (repeatable: one for each subnet of a family)', numbers)
     .option('--mtu <n>', 'MTU of endpoints', whole)
     .option('--internal', 'no way out')
     .option('--encrypted', 'encrypt between nodes (not supported yet)')
     .option('--ingress', 'the network that carries published ports')
     .option('--label <k=v>', 'label (repeatable)', collect)
-    .option('--opt <k=v>', 'driver option (repeatable)', collect)
+    .option('--opt <k=v>', 'option of the driver (repeatable)', collect)
     .action(async (name: string, options: Row, self: Command) => {
+      const [vni, ...vnis] = (options.vni ?? []) as number[];
+      const auxiliary = Object.values(pairs(options.auxAddress as string[] | undefined));
       const body = given({
         driver: options.driver,
         subnets: options.subnet ?? [],
         ipRanges: options.ipRange,
         gateways: options.gateway,
-        vni: options.vni,
+        reserved: [...((options.reserve as string[] | undefined) ?? []), ...auxiliary],
+        vni,
+        vnis,
         mtu: options.mtu,
         internal: options.internal,
         encrypted: options.encrypted,
@@ -34,28 +72,6 @@ export function networkCommands(program: Command): void {
       await session(self).client.put(at('networks', name) + waitQuery(options), body);
       process.stdout.write(`${name}\n`);
     });
-  tableCommands(network, 'networks', [
-    column('NAME', 'id'),
-    column('DRIVER'),
-    column('SUBNETS'),
-    column('VNI'),
-    column('GATEWAYS', 'gateways', true),
-    column('ORIGIN', 'origin', true),
-  ]);
-  network
-    .command('prune')
-    .description('remove networks that nothing uses')
-    .action(async (_options, self: Command) => {
-      const { client } = session(self);
-      const list = async (table: string) => (await client.get<{ items: Row[] }>(`/v1/${table}`)).items;
-      const used = new Set<unknown>([
-        ...(await list('endpoints')).map((e) => e.network),
-        ...(await list('services')).flatMap((s) => s.networks as string[]),
-      ]);
-      for (const row of await list('networks')) {
-        if (used.has(row.id) || row.origin !== 'api' || row.ingress === true) continue;
-        await client.delete(at('networks', String(row.id)));
-        process.stdout.write(`${String(row.id)}\n`);
-      }
-    });
 }
+
+const numbers = (text: string, before: number[] = []): number[] => [...before, whole(text)];

@@ -25,10 +25,16 @@ export function tableCommands(command: Command, table: string, columns: readonly
   waiting(command.command('rm <name...>').description('remove')).action(
     async (names: string[], options: { wait?: boolean; timeout?: number }, self: Command) => {
       const { client } = session(self);
+      const failures: unknown[] = [];
       for (const name of names) {
-        await client.delete(at(table, name) + waitQuery(options));
-        process.stdout.write(`${name}\n`);
+        try {
+          await client.delete(at(table, name) + waitQuery(options));
+          process.stdout.write(`${name}\n`);
+        } catch (error) {
+          failures.push(error);
+        }
       }
+      if (failures.length > 0) throw new AggregateError(failures);
     },
   );
   return command;

@@ -48,8 +48,15 @@ function oneLine(text: string): string {
     .replaceAll(/\s*\n\s*/g, ' ');
 }
 
-/** Says why a command failed, on one line, and gives the exit status: 2 for wrong usage, else 1. */
+/**
+ * Says why a command failed, on one line, and gives the exit status: 2 for wrong usage, else 1. Where several names were
+ * given, each that failed has a line.
+ */
 export function failed(program: Command, thrown: unknown): 1 | 2 {
+  if (thrown instanceof AggregateError) {
+    for (const error of thrown.errors) failed(program, error);
+    return 1;
+  }
   if (thrown instanceof CommanderError) {
     process.stderr.write(`${program.name()}: ${oneLine(thrown.message)}\n`);
     return 2;

@@ -33,6 +33,7 @@ export class Holders {
   readonly #macs = new Map<Mac, Claims>();
   /** How many addresses of a page are held. */
   readonly #pages: Record<Family, Map<bigint, number>> = { 4: new Map(), 6: new Map() };
+  readonly #totals: Record<Family, number> = { 4: 0, 6: 0 };
 
   of(ip: Ip): readonly Stored[] {
     return listOf(this.#addresses.get(ip));
@@ -40,6 +41,11 @@ export class Holders {
 
   ofMac(mac: Mac): readonly Stored[] {
     return listOf(this.#macs.get(mac));
+  }
+
+  /** How many addresses of a family are held. */
+  total(of: Family): number {
+    return this.#totals[of];
   }
 
   /** How many addresses of a prefix are held; the cost is that of its pages, or of the held ones where those are fewer. */
@@ -77,6 +83,7 @@ export class Holders {
 
   #count(ip: Ip, change: 1 | -1): void {
     const pages = this.#pages[family(ip)];
+    this.#totals[family(ip)] += change;
     const page = toNumber(ip) >> PAGE_BITS;
     const count = (pages.get(page) ?? 0) + change;
     if (count > 0) pages.set(page, count);

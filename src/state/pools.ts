@@ -23,6 +23,8 @@ export interface Pool {
   chosenHere: boolean;
   /** Never allocated: gateways, reserved ones, first and last addresses of subnets. Disjoint, ascending. */
   avoided: readonly Prefix[];
+  /** How many addresses the ranges have besides. */
+  usable: bigint;
 }
 
 /** How much of a range is used, as the API shows it. Numbers beyond 2^53 are rounded. */
@@ -57,14 +59,18 @@ function poolOf({ spec }: Stored<'networks'>, of: Family): Pool | undefined {
   const ours = (texts: readonly string[]) => texts.map(parseCidr).filter((prefix) => prefix.family === of);
   const subnets = ours(spec.subnets);
   if (subnets.length === 0) return undefined;
-  const ranges = ours(spec.ipRanges);
+  const narrower = ours(spec.ipRanges);
+  const ranges = disjoint(narrower.length > 0 ? narrower : subnets);
   const edges = subnets.flatMap((subnet) => (of === 4 ? [subnet.first, last(subnet)] : [subnet.first]));
-  const avoided = [...edges, ...spec.gateways, ...spec.reserved].map(asPrefix).filter((prefix) => prefix.family === of);
+  const avoided = disjoint(
+    [...edges, ...spec.gateways, ...spec.reserved].map(asPrefix).filter((prefix) => prefix.family === of),
+  );
   return {
     family: of,
-    ranges: disjoint(ranges.length > 0 ? ranges : subnets),
-    chosenHere: ranges.length > 0 || isLocalScope(spec.driver),
-    avoided: disjoint(avoided),
+    ranges,
+    chosenHere: narrower.length > 0 || isLocalScope(spec.driver),
+    avoided,
+    usable: ranges.reduce((sum, range) => sum + size(range) - sizes(avoidedIn({ avoided }, range)), 0n),
   };
 }
 
@@ -81,53 +87,49 @@ function disjoint(prefixes: readonly Prefix[]): Prefix[] {
   return kept.sort((a, b) => (toNumber(a.first) < toNumber(b.first) ? -1 : 1));
 }
 
-interface Counted {
-  range: Prefix;
-  size: bigint;
-  used: bigint;
-  reserved: bigint;
-  free: bigint;
+/** What of a range is avoided; one prefix that is around it leaves nothing of it. */
+function avoidedIn({ avoided }: Pick<Pool, 'avoided'>, range: Prefix): Prefix[] {
+  return avoided
+    .filter((prefix) => overlaps(prefix, range))
+    .map((prefix) => (prefix.length < range.length ? range : prefix));
 }
 
-function count(pool: Pool, range: Prefix, holders: Holders): Counted {
-  const avoided = pool.avoided.filter((prefix) => overlaps(prefix, range));
-  // One that is around the whole range leaves nothing of it.
-  const inside = avoided.map((prefix) => (prefix.length < range.length ? range : prefix));
-  const used = BigInt(holders.count(range));
-  const reserved = inside.reduce((sum, prefix) => sum + size(prefix), 0n);
-  const both = inside.reduce((sum, prefix) => sum + BigInt(holders.count(prefix)), 0n);
-  const all = size(range);
-  return { range, size: all, used, reserved, free: all - reserved - (used - both) };
-}
-
-function counted(wish: Wish, network: Stored<'networks'>): { pool: Pool; ranges: Counted[] }[] {
-  const holders = holdersOf(wish, network.id);
-  return poolsOf(network).map((pool) => ({ pool, ranges: pool.ranges.map((range) => count(pool, range, holders)) }));
-}
+const sizes = (prefixes: readonly Prefix[]): bigint => prefixes.reduce((sum, prefix) => sum + size(prefix), 0n);
+const held = (holders: Holders, prefixes: readonly Prefix[]): bigint =>
+  prefixes.reduce((sum, prefix) => sum + BigInt(holders.count(prefix)), 0n);
 
 /** How much of each range of a network is used. */
 export function poolUse(wish: Wish, network: Stored<'networks'>): RangeUse[] {
-  return counted(wish, network).flatMap(({ pool, ranges }) =>
-    ranges.map(({ range, size: all, used, reserved, free }) => ({
-      range: cidrText(range),
-      chosenHere: pool.chosenHere,
-      size: Number(all),
-      used: Number(used),
-      reserved: Number(reserved),
-      free: Number(free),
-    })),
+  const holders = holdersOf(wish, network.id);
+  return poolsOf(network).flatMap((pool) =>
+    pool.ranges.map((range) => {
+      const avoided = avoidedIn(pool, range);
+      const [used, reserved] = [held(holders, [range]), sizes(avoided)];
+      return {
+        range: cidrText(range),
+        chosenHere: pool.chosenHere,
+        size: Number(size(range)),
+        used: Number(used),
+        reserved: Number(reserved),
+        free: Number(size(range) - reserved - (used - held(holders, avoided))),
+      };
+    }),
   );
 }
 
 /** A sentence for each family of a network whose pool is used up to nine tenths or more. */
 export function poolWarnings(wish: Wish, network: Stored<'networks'>): string[] {
-  return counted(wish, network).flatMap(({ pool, ranges }) => {
-    const sum = (of: (c: Counted) => bigint) => ranges.reduce((total, c) => total + of(c), 0n);
-    const usable = sum((c) => c.size - c.reserved);
-    const free = sum((c) => c.free);
-    if (usable === 0n || (usable - free) * 100n < usable * WARN_PERCENT) return [];
+  const holders = holdersOf(wish, network.id);
+  return poolsOf(network).flatMap((pool) => {
+    const much = (taken: bigint) => pool.usable > 0n && taken * 100n >= pool.usable * WARN_PERCENT;
+    // Asked after every change: nothing is counted where all that the network holds would not be so much.
+    if (!much(BigInt(holders.total(pool.family)))) return [];
+    const avoided = pool.ranges.flatMap((range) => avoidedIn(pool, range));
+    const taken = held(holders, pool.ranges) - held(holders, avoided);
+    if (!much(taken)) return [];
     const texts = pool.ranges.map(cidrText).join(', ');
-    return [`${usable - free} of ${usable} usable addresses of ${texts} are taken, ${free} are free`];
+    const free = pool.usable - taken;
+    return [`${taken} of ${pool.usable} usable addresses of ${texts} are taken, ${free} free`];
   });
 }
 

@@ -8,6 +8,7 @@ import { Cursors, isCursorOf, keptAddresses } from './allocate.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS, type Tombstone } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
+import { upgraded } from './upgrade.js';
 import { MutableWish, type Mutation } from './wish.js';
 
 /** One line of the journal: everything that one request changed. */
@@ -80,7 +81,9 @@ export class Store extends EventEmitter<StoreEvents> {
   load(): void {
     const loaded = this.#journal.load();
     this.fresh = loaded.fresh;
-    for (const record of loaded.records as JournalRecord[]) this.#replay(record);
+    for (const record of loaded.records as JournalRecord[]) {
+      this.#replay({ ...record, ...(record.set && { set: record.set.map(upgraded) }) });
+    }
     // Damage is not written down: it stays where it is until the wish is stated anew.
     if (loaded.damage !== undefined) {
       this.#doubt = loaded.damage;

@@ -108,7 +108,7 @@ test('a network warns from nine tenths of what can be used, of any of its famili
   // 16 less network, broadcast and gateway address: 13 can be used, and 12 of them are more than nine tenths.
   t.deepEqual(poolWarnings(wishWith(...run('10.20.0.0/28', 2, 11)).read(), app), []);
   t.deepEqual(poolWarnings(wishWith(...run('10.20.0.0/28', 2, 12)).read(), app), [
-    '12 of 13 usable addresses of 10.20.0.0/28 are taken, 1 are free',
+    '12 of 13 usable addresses of 10.20.0.0/28 are taken, 1 free',
   ]);
 });
 
