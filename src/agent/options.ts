@@ -5,6 +5,7 @@ import { parse as parseYaml } from 'yaml';
 import { WeftError } from '../base/errors.js';
 import { canonicalIp } from '../base/ip.js';
 import { NAME_PATTERN } from '../model/scalars.js';
+import { checkUnderlayAddress } from '../state/vtep.js';
 
 /** How the agent was asked to run. */
 export interface Options {
@@ -34,7 +35,9 @@ const nodeName = (text: string): string => {
 };
 const address = (text: string): string => {
   try {
-    return canonicalIp(text);
+    const ip = canonicalIp(text);
+    checkUnderlayAddress(ip);
+    return ip;
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }

@@ -12,12 +12,18 @@ export interface Attempt {
   namespace: string;
 }
 
+/** What to do about refusals whose cause is known, by kind and errno. */
+const HINTS: Readonly<Record<string, string>> = {
+  'fdb EAFNOSUPPORT': 'its VTEP is not of the family that this node advertises: start all nodes with one family',
+};
+
 /** A refusal of the kernel as WEFT_NETLINK; details are {operation, kind, key, namespace, errno, extack}. */
 export function netlinkError(attempt: Attempt, ack: Ack): WeftError {
   const { operation, kind, key, namespace } = attempt;
   const errno = errnoName(ack.errno);
   const why = ack.text === undefined ? errno : `${errno}: ${ack.text}`;
-  return new WeftError('WEFT_NETLINK', `cannot ${operation} ${kind} ${key} in ${namespace}: ${why}`, undefined, {
+  const hint = HINTS[`${kind} ${errno}`];
+  return new WeftError('WEFT_NETLINK', `cannot ${operation} ${kind} ${key} in ${namespace}: ${why}`, hint, {
     operation,
     kind,
     key,

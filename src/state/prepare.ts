@@ -21,6 +21,7 @@ import {
 } from './check.js';
 import { withGateways, withMac } from './defaults.js';
 import { checkVnis } from './overlay.js';
+import { checkVtep } from './vtep.js';
 
 /** What preparing a change may look at. */
 export interface Context {
@@ -144,6 +145,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
         'give its --advertise address as --vtep',
       );
     }
+    checkVtep(context.self.vtep, body.vtep, `node "${id}"`);
     const twin = [...context.wish.nodes.values()].find((n) => n.id !== id && n.spec.vtep === body.vtep);
     if (twin) throw new WeftError('WEFT_CONFLICT', `VTEP ${body.vtep} belongs to node "${twin.id}"`);
     for (const [name, ips] of Object.entries(body.addresses)) {
@@ -159,6 +161,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     if (!network) throw missing('network', body.network, 'weft network ls');
     checkFamilies([body.address, body.addressV6 ?? []].flat());
     for (const ip of [body.address, body.addressV6 ?? []].flat()) checkAddress(context.wish, network, ip, `peer ${id}`);
+    checkVtep(context.self.vtep, body.vtep, `peer "${id}"`);
     return withMac(body);
   },
 };

@@ -320,6 +320,23 @@ const CASES: Case[] = [
     'WEFT_CONFLICT',
     /advertises 192\.168\.71\.1/,
   ],
+  [
+    'a VTEP of the other family',
+    'nodes',
+    'n9',
+    { vtep: '2001:db8::9' },
+    'WEFT_INVALID_ADDRESS',
+    /VTEP 2001:db8::9 of node "n9" is IPv6, and this node advertises 192\.168\.71\.1/,
+  ],
+  ['a VTEP that is loopback', 'nodes', 'n9', { vtep: '127.0.0.1' }, 'WEFT_INVALID_ADDRESS', /other nodes could send/],
+  [
+    'a peer’s VTEP of the other family',
+    'peers',
+    'app/10.20.0.77',
+    { network: 'app', address: '10.20.0.77', vtep: '2001:db8::9' },
+    'WEFT_INVALID_ADDRESS',
+    /VTEP 2001:db8::9 of peer/,
+  ],
   ['a malformed VTEP', 'nodes', 'n9', { vtep: 'nine' }, 'WEFT_INVALID_ADDRESS'],
   [
     'a node’s address outside its network',
