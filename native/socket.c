@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* ---- UDP and TCP sockets for node to adopt ---- */
+/* ---- sockets for node to adopt, or to hold a port ---- */
+
+/* Linux 4.15, in6.h; older C libraries lack it. */
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78
+#endif
 
 union address {
   struct sockaddr any;
@@ -19,9 +25,9 @@ union address {
 };
 
 struct listening {
-  int type;
+  int type, protocol;
   union address address;
-  bool reuse_addr, reuse_port, v6only, mtu_probe;
+  bool reuse_addr, reuse_port, v6only, mtu_probe, free_bind, deaf;
   const char *device; /* NULL: any */
   int fd, port;       /* result */
 };
@@ -35,19 +41,33 @@ static int set_mtu_probe(int fd, bool v6) {
          setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, &on, sizeof on);
 }
 
+/* Drops every packet before it is queued. */
+static int deafen(int fd) {
+  struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+  struct sock_fprog program = {.len = 1, .filter = &drop};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+static int free_bind(int fd, bool v6) {
+  int on = 1;
+  return v6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on)
+            : setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on);
+}
+
 static int bind_here(void *arg) {
   struct listening *want = arg;
   int on = 1, v6only = want->v6only;
   bool v6 = want->address.any.sa_family == AF_INET6;
   socklen_t len = v6 ? sizeof want->address.v6 : sizeof want->address.v4;
   union address bound;
-  int fd = socket(want->address.any.sa_family, want->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = socket(want->address.any.sa_family, want->type | SOCK_CLOEXEC | SOCK_NONBLOCK, want->protocol);
   if (fd < 0) return errno;
   if ((want->reuse_addr && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on)) ||
       (want->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)) ||
       (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only)) ||
       (want->mtu_probe && set_mtu_probe(fd, v6)) ||
       (want->device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, want->device, strlen(want->device))) ||
+      (want->free_bind && free_bind(fd, v6)) || (want->deaf && deafen(fd)) ||
       bind(fd, &want->address.any, len) || getsockname(fd, &bound.any, &len)) {
     int err = errno;
     close(fd);
@@ -70,18 +90,37 @@ static bool parse_address(const char *text, int64_t family, int64_t port, union 
   return family == 4 && inet_pton(AF_INET, text, &out->v4.sin_addr) == 1;
 }
 
-static bool read_type(struct call *call, napi_value options, int *type) {
+static const struct {
+  const char *name;
+  int type, protocol;
+} PROTOCOLS[] = {
+    {"udp", SOCK_DGRAM, IPPROTO_UDP},
+    {"tcp", SOCK_STREAM, IPPROTO_TCP},
+    {"sctp", SOCK_STREAM, IPPROTO_SCTP},
+};
+
+static bool read_type(struct call *call, napi_value options, struct listening *want) {
   char *text = NULL;
   if (!prop_string(call, options, "type", &text)) return false;
-  *type = strcmp(text, "udp") == 0 ? SOCK_DGRAM : strcmp(text, "tcp") == 0 ? SOCK_STREAM : 0;
+  for (size_t i = 0; i < sizeof PROTOCOLS / sizeof PROTOCOLS[0]; i++) {
+    if (strcmp(text, PROTOCOLS[i].name) != 0) continue;
+    want->type = PROTOCOLS[i].type;
+    want->protocol = PROTOCOLS[i].protocol;
+  }
   free(text);
-  return *type ? true : (throw_invalid(call, "type must be 'udp' or 'tcp'"), false);
+  return want->type ? true : (throw_invalid(call, "type must be 'udp', 'tcp' or 'sctp'"), false);
+}
+
+static const char *protocol_name(int protocol) {
+  for (size_t i = 0; i < sizeof PROTOCOLS / sizeof PROTOCOLS[0]; i++)
+    if (PROTOCOLS[i].protocol == protocol) return PROTOCOLS[i].name;
+  return "?";
 }
 
 static napi_value open_listening(struct call *call, int netns_fd, struct listening *want, const char *text, int64_t port) {
   char subject[96];
   int err = run_in(netns_fd, -1, bind_here, want);
-  snprintf(subject, sizeof subject, "%s %s port %d", want->type == SOCK_DGRAM ? "udp" : "tcp", text, (int)port);
+  snprintf(subject, sizeof subject, "%s %s port %d", protocol_name(want->protocol), text, (int)port);
   if (err) return throw_errno(call, err, subject);
   napi_value result = NULL;
   napi_create_object(call->env, &result);
@@ -98,11 +137,13 @@ napi_value socket_open(napi_env env, napi_callback_info cbinfo) {
   char *text = NULL, *device = NULL;
   if (!call_begin(env, cbinfo, "socketOpen", &call) || !arg_fd(&call, 0, "netnsFd", true, &netns_fd)) return NULL;
   napi_value options = call.argv[1], result = NULL;
-  if (!read_type(&call, options, &want.type) || !prop_int(&call, options, "family", 4, 6, 0, &family) ||
+  if (!read_type(&call, options, &want) || !prop_int(&call, options, "family", 4, 6, 0, &family) ||
       !prop_int(&call, options, "port", 0, 65535, 0, &port) ||
       !prop_bool(&call, options, "reuseAddr", &want.reuse_addr) ||
       !prop_bool(&call, options, "reusePort", &want.reuse_port) || !prop_bool(&call, options, "v6only", &want.v6only) ||
-      !prop_bool(&call, options, "mtuProbe", &want.mtu_probe) || !prop_string(&call, options, "address", &text)) {
+      !prop_bool(&call, options, "mtuProbe", &want.mtu_probe) ||
+      !prop_bool(&call, options, "freeBind", &want.free_bind) || !prop_bool(&call, options, "deaf", &want.deaf) ||
+      !prop_string(&call, options, "address", &text)) {
     return NULL;
   }
   if (!prop_optional_string(&call, options, "device", &device)) return free(text), NULL;

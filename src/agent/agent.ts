@@ -8,17 +8,17 @@ import { Fingerprints } from '../kernel/real/fingerprints.js';
 import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
 import { ipvsState } from '../kernel/real/ipvs-state.js';
 import { RealKernel } from '../kernel/real/kernel.js';
-import { listeners } from '../kernel/real/listeners.js';
+import { isLocalPort, listeners } from '../kernel/real/listeners.js';
 import { loadNative } from '../kernel/real/native.js';
 import { probe } from '../kernel/real/probe.js';
+import { keptPorts, releasePort, reservePort } from '../kernel/real/reserve.js';
 import { Spaces } from '../kernel/real/spaces.js';
 import { Watch } from '../kernel/real/watch.js';
-import { type PortHolder, takes } from '../model/published.js';
+import { takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
-import type { PublishedPort } from '../model/service.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import { remoteVteps } from '../network/paths.js';
-import { affected, type Change, PATHS_PRODUCER, produce, producers } from '../network/produce.js';
+import { affected, PATHS_PRODUCER, produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
 import type { Ns } from '../objects/kind.js';
 import { KINDS } from '../objects/registry.js';
@@ -26,7 +26,8 @@ import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
 import { poolWarnings } from '../state/pools.js';
-import { Store } from '../state/store.js';
+import { PORT_SPACE, Store } from '../state/store.js';
+import { concernsPorts, type Mutation } from '../state/wish.js';
 import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
 import { Events } from './events.js';
 import { guardState } from './guard-state.js';
@@ -35,6 +36,7 @@ import { Locations } from './locations.js';
 import { Names } from './names.js';
 import type { Options } from './options.js';
 import { PoolWatch } from './pool-watch.js';
+import { Reservations } from './reservations.js';
 import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
 
@@ -51,6 +53,7 @@ export class Agent implements AgentPort {
   readonly #verifier: Verifier;
   readonly #locations = new Locations();
   readonly names: Names;
+  readonly ports: Reservations;
   readonly #spaces: Spaces;
   readonly #kernel: RealKernel;
   readonly #watch: Watch;
@@ -90,6 +93,19 @@ export class Agent implements AgentPort {
     this.#pools = new PoolWatch(
       () => this.store.wish,
       (network, warning) => this.#poolChanged(`network/${network}`, warning),
+    );
+    this.ports = new Reservations(
+      {
+        reserve: reservePort,
+        release: releasePort,
+        holders: (spans) => listeners((socket) => spans.some((span) => takes(socket, span))),
+        isLocalPort,
+        kept: keptPorts,
+      },
+      {
+        chosen: (name) => this.store.chosenPort(name),
+        choose: (name, first, usable) => this.store.number(PORT_SPACE, name, first, usable),
+      },
     );
     this.loop = new Loop(this.#kernel, this.#desired, (ns, kind, key) => this.#gate(ns, kind, key));
     this.#verifier = new Verifier(this.loop);
@@ -146,6 +162,8 @@ export class Agent implements AgentPort {
       this.log.warn({ code, hint }, message),
     );
     this.#before = this.store.wish;
+    this.ports.on('trouble', (owner, message) => this.#report('trouble', owner, message));
+    this.ports.follow(this.store.wish);
     this.#recompute('all');
     this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
@@ -164,6 +182,7 @@ export class Agent implements AgentPort {
   /** Ends the agent; the data plane stays as it is. */
   async stop(): Promise<void> {
     this.names.resolver.stop();
+    this.ports.stop();
     this.#watch.stop();
     this.#underlay.stop();
     this.#fingerprints.stop();
@@ -180,11 +199,12 @@ export class Agent implements AgentPort {
     const applied = this.loop.appliedRevision >= stored.revision;
     const draining = (stored.spec as { state?: string }).state === 'draining';
     const nameless = stored.table === 'sandboxes' && applied ? this.names.trouble(stored.id) : undefined;
-    const phase = trouble || nameless ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
+    const other = this.ports.trouble(name) ?? nameless;
+    const phase = trouble || other !== undefined ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
     const before = this.#phases.get(name);
     const since = before?.phase === phase ? before.since : new Date(trouble?.since ?? Date.now()).toISOString();
     const status: Status = { phase, revision: stored.revision, since };
-    const reason = trouble?.error.message ?? nameless;
+    const reason = trouble?.error.message ?? other;
     if (reason !== undefined) status.reason = reason;
     if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
     const warnings = stored.table === 'networks' ? poolWarnings(this.store.wish, stored as Stored<'networks'>) : [];
@@ -206,6 +226,10 @@ export class Agent implements AgentPort {
     const nameless = this.names.troubles(this.loop.appliedRevision);
     const troubles = [
       ...this.loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() })),
+      ...[...this.ports.troubles()].map(([object, message]) => ({
+        object,
+        ...new WeftError('WEFT_CONFLICT', message).toBody(),
+      })),
       ...nameless.map(({ object, message }) => ({ object, ...new WeftError('WEFT_UNAVAILABLE', message).toBody() })),
     ];
     const counts = Object.fromEntries(
@@ -257,10 +281,6 @@ export class Agent implements AgentPort {
     return this.#verifier.differences();
   }
 
-  portHolders(ports: readonly PublishedPort[]): Promise<PortHolder[]> {
-    return listeners((socket) => ports.some((p) => takes(socket, p)));
-  }
-
   async down(): Promise<{ removed: number }> {
     const before = this.loop.counters.operations;
     this.#dismantling = true;
@@ -288,6 +308,7 @@ export class Agent implements AgentPort {
       nftInet: this.#nftInet,
       gateway: this.#gateway,
       number: (space, key, first) => this.store.number(space, key, first),
+      chosenPort: (name) => this.store.chosenPort(name),
       resolverPorts: (sandbox) => this.names.resolver.ports(sandbox),
     };
   }
@@ -307,7 +328,9 @@ export class Agent implements AgentPort {
     return this.#recompute([...sandboxes].map((id) => nameOf({ table: 'sandboxes', id })));
   }
 
-  #changed(mutations: readonly Change[]): void {
+  #changed(mutations: readonly Mutation[]): void {
+    // Numbers are chosen before rules are made of them.
+    if (mutations.some((m) => concernsPorts(m, this.#before))) this.ports.follow(this.store.wish);
     const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
     this.names.changed(mutations, this.#before, this.store.wish);
     this.#underlay.changed(mutations, this.#before, this.store.wish);

@@ -1,6 +1,4 @@
-import type { PortHolder } from '../model/published.js';
-import type { Stored } from '../model/registry.js';
-import type { PublishedPort } from '../model/service.js';
+import type { Stored, Wish } from '../model/registry.js';
 import type { Loop } from '../reconcile/loop.js';
 import type { Store } from '../state/store.js';
 import type { NamesPort } from './names.js';
@@ -76,8 +74,13 @@ export interface AgentPort {
   inspectable(): string[];
   /** Compares everything with the kernel and changes nothing. */
   verify(): Promise<Difference[]>;
-  /** Who on this node listens on these ports. */
-  portHolders(ports: readonly PublishedPort[]): Promise<PortHolder[]>;
+  /** Holds published ports on the node. */
+  ports: {
+    /** Binds what a wish would publish and the present one does not. @throws WEFT_CONFLICT naming who has a port */
+    claim(after: Wish): Promise<void>;
+    /** Gives back what the present wish does not publish. */
+    settle(): void;
+  };
   events: { since(revision: number): AgentEvent[]; listen(listener: (event: AgentEvent) => void): () => void };
   /** Removes everything that weft owns on this node. */
   down(): Promise<{ removed: number }>;

@@ -1,13 +1,11 @@
 import { WeftError } from '../base/errors.js';
 import { BODIES, SINGULAR, type Stored, TABLES, type Table } from '../model/registry.js';
-import type { Service } from '../model/service.js';
 import { missing } from '../state/check.js';
-import type { Mutation } from '../state/wish.js';
 import type { AgentPort } from './agent.js';
 import { flagParam, ifMatch, jsonBody, numberParam, type Reply, type Request } from './http.js';
 import { networkCounts, networkDetail } from './network-view.js';
 import type { Route } from './router.js';
-import { refuseTaken } from './taken.js';
+import { withPorts } from './taken.js';
 
 /** An object as the API shows it. @param whole with what only a look at this one object shows */
 export function shown(agent: AgentPort, stored: Stored, whole: boolean): Record<string, unknown> {
@@ -46,7 +44,8 @@ export function objectRoutes(agent: AgentPort): Route[] {
   ]);
 }
 
-const WAIT = {
+/** Query of whatever changes the wish. */
+export const WAIT = {
   wait: '`applied`: answer when the kernel shows it',
   timeoutMs: 'how long to wait, 10000 when not given',
   dryRun: 'check only',
@@ -68,14 +67,32 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
   const id = request.params.id as string;
   const body = await jsonBody(request);
   const options = { ifMatch: ifMatch(request), dryRun: flagParam(request, 'dryRun') };
-  if (table === 'services') {
-    const { stored } = agent.store.put('services', id, body, { ...options, dryRun: true });
-    await refuseTaken(agent, [{ before: agent.store.get('services', id)?.spec, after: stored.spec }]);
-  }
-  const { stored, created } = agent.store.put(table, id, body, options);
+  const { stored, created } = await putObject(agent, table, id, body, options);
   if (!options.dryRun) await waitIfAsked(agent, request, table, id);
   const reply = shown(agent, stored as Stored, true);
   return { status: created ? 201 : 200, body: reply, headers: { etag: `"${stored.revision}"` } };
+}
+
+/** Puts one object; ports that it publishes are this node's before it is there. */
+export async function putObject<T extends Table>(
+  agent: AgentPort,
+  table: T,
+  id: string,
+  body: unknown,
+  options: Parameters<AgentPort['store']['put']>[3],
+): Promise<{ stored: Stored<T>; created: boolean }> {
+  if (!mayPublish(table, body)) return agent.store.put(table, id, body, options);
+  const change = () => {
+    const { stored } = agent.store.put(table, id, body, { ...options, dryRun: true });
+    return [{ table, id, stored: stored as Stored }];
+  };
+  return withPorts(agent, change, () => agent.store.put(table, id, body, options));
+}
+
+/** Before it is parsed: saves preparing every endpoint twice. */
+function mayPublish(table: Table, body: unknown): boolean {
+  const { publish, ports, service } = (body ?? {}) as Record<string, unknown>;
+  return { services: publish, sandboxes: ports, endpoints: service }[table as string] !== undefined;
 }
 
 async function remove(agent: AgentPort, table: Table, request: Request): Promise<Reply> {
@@ -135,9 +152,8 @@ export function wishRoutes(agent: AgentPort): Route[] {
         const bodies = wishBodies(await jsonBody(request));
         const prune = request.query.get('prune') !== 'false';
         const dryRun = flagParam(request, 'dryRun');
-        if (bodies.services)
-          await refuseTaken(agent, services(agent, agent.store.replace(bodies, { prune, dryRun: true })));
-        const mutations = agent.store.replace(bodies, { prune, dryRun });
+        const change = () => agent.store.replace(bodies, { prune, dryRun: true });
+        const mutations = await withPorts(agent, change, () => agent.store.replace(bodies, { prune, dryRun }));
         if (!dryRun) await waitIfAsked(agent, request);
         const changes = mutations.map((m) => ({
           verb: m.stored ? 'put' : 'remove',
@@ -153,14 +169,6 @@ export function wishRoutes(agent: AgentPort): Route[] {
       run: () => ({ body: exported(agent) }),
     },
   ];
-}
-
-/** Services among changes that are not made yet, as they are and as they would be. */
-function services(agent: AgentPort, mutations: readonly Mutation[]): { before: Service | undefined; after: Service }[] {
-  return mutations.flatMap(({ table, id, stored }) => {
-    if (table !== 'services' || !stored) return [];
-    return [{ before: agent.store.get('services', id)?.spec, after: stored.spec as Service }];
-  });
 }
 
 function wishBodies(body: unknown): Partial<Record<Table, Record<string, unknown>>> {

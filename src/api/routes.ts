@@ -7,6 +7,7 @@ import { numberParam, type Request } from './http.js';
 import { nameRoutes } from './names.js';
 import { objectRoutes, waitIfAsked, wishRoutes } from './objects.js';
 import { openapi } from './openapi.js';
+import { portRoutes } from './ports.js';
 import type { Route } from './router.js';
 
 /** Every route of the socket; docs/api.md and OpenAPI are made from this list. */
@@ -28,6 +29,7 @@ export function allRoutes(agent: AgentPort): Route[] {
       },
     },
     ...objectRoutes(agent),
+    ...portRoutes(agent),
     ...wishRoutes(agent),
     ...gossipRoutes(agent),
     {
@@ -44,12 +46,6 @@ export function allRoutes(agent: AgentPort): Route[] {
       path: '/v1/verify',
       summary: 'each difference between the wish and the kernel, since when and why',
       run: async () => ({ body: { items: await agent.verify() } }),
-    },
-    {
-      method: 'GET',
-      path: '/v1/ports',
-      summary: 'published ports, where they lead, and who else listens there on the node',
-      run: async (request) => ({ body: await agent.inspect('ports', request.query) }),
     },
     {
       method: 'POST',

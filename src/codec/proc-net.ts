@@ -38,6 +38,15 @@ export function parseListeners(text: string, proto: 'tcp' | 'udp'): ListeningSoc
   return out;
 }
 
+/** Local ports of all sockets of a file, whatever they do: connections and what lingers of them hold a port too. */
+export function parseLocalPorts(text: string): Set<number> {
+  const ports = text
+    .split('\n')
+    .slice(1)
+    .map((line) => Number.parseInt(/^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) /.exec(line)?.[1] ?? '', 16));
+  return new Set(ports.filter((port) => port > 0));
+}
+
 function addressOf(hex: string): Ip {
   if (!/^(?:[0-9A-F]{8}|[0-9A-F]{32})$/.test(hex)) {
     throw new WeftError('WEFT_INTERNAL', `"${hex}" is no address of /proc/net`);

@@ -87,7 +87,7 @@ const VIEWS: Readonly<Record<string, View>> = {
     text: 'published ports, where they lead, and who else listens there',
     name: (row) => `${String(row.port)}/${String(row.proto)}`,
     columns: [
-      ...plain('PORT', 'PROTO', 'SERVICE', 'MODE', 'TARGET', 'VIA', 'ACTIVE', 'DRAINING'),
+      ...plain('ADDRESS', 'PORT', 'PROTO', 'SERVICE', 'SANDBOX', 'MODE', 'TARGET', 'VIA', 'ACTIVE', 'DRAINING'),
       { heading: 'LISTENERS', text: (row) => ((row.listeners as Row[] | undefined) ?? []).map(listenerText) },
     ],
   },

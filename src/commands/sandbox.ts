@@ -3,8 +3,12 @@ import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { WeftError } from '../base/errors.js';
 import { tableCommands } from './objects.js';
-import { column, type Row } from './output.js';
+import { type Column, column, type Row } from './output.js';
+import { parsePublish, parsePublished, publishedText } from './publish.js';
 import { at, collect, given, session, waiting, waitQuery, whole } from './shared.js';
+
+const PUBLISH = '[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,allow=CIDR]';
+const PORTS: Column = { heading: 'PORTS', text: (row) => (row.ports as Row[]).map(publishedText) };
 
 export function sandboxCommands(program: Command): void {
   const sandbox = program.command('sandbox').description('network namespaces of containers');
@@ -14,15 +18,24 @@ export function sandboxCommands(program: Command): void {
     .option('--hostname <name>', 'host name')
     .option('--dns <ip>', 'resolver for names weft does not know (repeatable)', collect)
     .option('--dns-search <domain>', 'search domain (repeatable)', collect)
+    .option('--publish <port>', `${PUBLISH} (repeatable)`, collect)
     .action(async (name: string, options: Row, self: Command) => {
       const { netns, pid, hostname, dns, dnsSearch } = options;
+      const ports = (options.publish as string[] | undefined)?.map(parsePublish);
       await session(self).client.put(
         at('sandboxes', name) + waitQuery(options),
-        given({ netns, pid, hostname, dns, dnsSearch }),
+        given({ netns, pid, hostname, dns, dnsSearch, ports }),
       );
       process.stdout.write(`${name}\n`);
     });
-  tableCommands(sandbox, 'sandboxes', [column('NAME', 'id'), column('NETNS'), column('PID'), column('HOSTNAME')]);
+  tableCommands(sandbox, 'sandboxes', [
+    column('NAME', 'id'),
+    column('NETNS'),
+    column('PID'),
+    column('HOSTNAME'),
+    PORTS,
+  ]);
+  publishCommands(sandbox);
   sandbox
     .command('exec <name> <command...>')
     .description('run a command in a sandbox: sandbox exec NAME -- CMD…')
@@ -32,6 +45,30 @@ export function sandboxCommands(program: Command): void {
       // commander stops reading at NAME and hands the `--` behind it over as it is
       process.exitCode = await execIn(shown, argv[0] === '--' ? argv.slice(1) : argv);
     });
+}
+
+function publishCommands(sandbox: Command): void {
+  waiting(
+    sandbox.command('publish <name> <port...>').description(`lead ports of the node to a sandbox: ${PUBLISH}`),
+  ).action(async (name: string, texts: string[], options: Row, self: Command) => {
+    for (const port of texts.map(parsePublish)) {
+      const { published = 0, proto = 'tcp', ...body } = port;
+      const path = `${at('sandboxes', name)}/ports/${String(proto)}/${String(published)}`;
+      const made = await session(self).client.put<Row>(path + waitQuery(options), body);
+      process.stdout.write(`${publishedText(made)}\n`);
+    }
+  });
+  waiting(
+    sandbox.command('unpublish <name> <port...>').description('take ports back: [HOSTIP:]PUBLISHED[/proto]'),
+  ).action(async (name: string, texts: string[], options: Row, self: Command) => {
+    for (const { hostIp, published, proto } of texts.map(parsePublished)) {
+      const path = `${at('sandboxes', name)}/ports/${proto}/${published}`;
+      const query = new URLSearchParams(waitQuery(options));
+      if (hostIp !== undefined) query.set('hostIp', hostIp);
+      await session(self).client.delete(query.size > 0 ? `${path}?${query}` : path);
+      process.stdout.write(`${published}/${proto}\n`);
+    }
+  });
 }
 
 /** Whoever sends these to `weft` means the program that it runs. */

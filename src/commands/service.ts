@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { tableCommands } from './objects.js';
 import { type Column, column, type Row } from './output.js';
+import { parsePublish, publishedText } from './publish.js';
 import { at, collect, given, pairs, session, waiting, waitQuery, whole } from './shared.js';
 
 const PUBLISHED: Column = { heading: 'PORTS', text: (row) => (row.publish as Row[]).map(publishedText) };
@@ -42,7 +43,7 @@ function withOptions(command: Command): Command {
     .option('--mode <mode>', 'vip or dnsrr')
     .option('--vip <[net=]ip>', 'virtual IP (repeatable)', collect)
     .option('--alias <name>', 'further name (repeatable)', collect)
-    .option('--publish <port>', '[HOSTIP:]PUBLISHED[-END]:TARGET[/proto][,mode=…][,allow=CIDR] (repeatable)', collect)
+    .option('--publish <port>', '[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=…][,allow=CIDR] (repeatable)', collect)
     .option('--scheduler <name>', 'rr, wrr, lc, wlc, sh or mh')
     .option('--affinity <seconds>', 'a client stays with its backend', whole)
     .option('--client-ip <mode>', 'preserve or snat')
@@ -77,35 +78,4 @@ function vipsOf(list: readonly string[], networks: readonly string[] | undefined
     out[network] = [...(out[network] ?? []), text.slice(split + 1)];
   }
   return out;
-}
-
-/** `[HOSTIP:]PUBLISHED[-END]:TARGET[/proto][,mode=ingress|host][,allow=CIDR]` as the API takes it. */
-export function parsePublish(text: string): Row {
-  const [head = '', ...extras] = text.split(',');
-  const match =
-    /^(?:(?<hostIp>\[[^\]]+\]|[^:[\]]+):)?(?<published>\d+)(?:-(?<end>\d+))?:(?<target>\d+)(?:\/(?<proto>\w+))?$/.exec(
-      head,
-    );
-  if (!match?.groups) throw new InvalidArgumentError(`"${text}" is not [HOSTIP:]PUBLISHED[-END]:TARGET[/proto]`);
-  const { hostIp, published, end, target, proto } = match.groups;
-  const out: Row = given({
-    hostIp: hostIp?.replace(/^\[|\]$/g, ''),
-    published: Number(published),
-    publishedEnd: end === undefined ? undefined : Number(end),
-    target: Number(target),
-    proto,
-  });
-  for (const extra of extras) {
-    const [key, value] = extra.split('=');
-    if (key === 'mode' && value) out.mode = value;
-    else if (key === 'allow' && value) out.allow = [...((out.allow as string[]) ?? []), value];
-    else throw new InvalidArgumentError(`"${extra}" is neither mode=… nor allow=CIDR`);
-  }
-  return out;
-}
-
-export function publishedText(p: Row): string {
-  const host = p.hostIp === undefined ? '' : `${String(p.hostIp)}:`;
-  const end = p.publishedEnd === undefined ? '' : `-${String(p.publishedEnd)}`;
-  return `${host}${String(p.published)}${end}:${String(p.target)}/${String(p.proto)}`;
 }

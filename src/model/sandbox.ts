@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ip, name } from './scalars.js';
-import { publishSpec } from './service.js';
+import { hostPortSpec } from './service.js';
 
 /** A line of resolv.conf is made of these; `.` alone stands for "none" there (resolv.conf(5)). */
 const searchDomain = z
@@ -17,7 +17,7 @@ export const sandboxBody = z
     pid: z.int().positive().optional().describe('process whose network namespace to use'),
     host: z.boolean().default(false).describe('it uses the namespace of the node'),
     share: name.optional().describe('sandbox whose namespace, endpoints and resolver it uses'),
-    ports: z.array(publishSpec).default([]).describe('ports of the node that lead to it (mode=host)'),
+    ports: z.array(hostPortSpec).default([]).describe('ports of the node that lead to it'),
     hostname: name.optional(),
     dns: z.array(ip).default([]).describe('resolvers for names that weft does not know; the node’s when empty'),
     dnsSearch: z.array(searchDomain).default([]).describe('search domains of its resolv.conf'),

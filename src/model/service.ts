@@ -6,15 +6,23 @@ export const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'] as const;
 /** One published port, or a range that maps 1:1. */
 export const publishSpec = z
   .strictObject({
-    published: port,
+    published: z.int().min(0).max(65535).default(0).describe('0: a free one from 32768 up, kept (mode=host)'),
     publishedEnd: port.optional().describe('last port of a range'),
     target: port.describe('port in the task; the first of a range'),
     proto: proto.default('tcp'),
     mode: z.enum(['ingress', 'host']).default('ingress'),
-    hostIp: ip.optional().describe('only this address of the node answers'),
-    allow: z.array(cidr).default([]).describe('sources that may connect; all when empty'),
+    hostIp: ip.optional().describe('only this address of the node answers; `0.0.0.0` and `::` are all of a family'),
+    allow: z.array(cidr).default([]).describe('sources that may connect, all when empty; what others send is dropped'),
   })
   .meta({ id: 'PublishedPort' });
+
+/** A port of the node that leads to one sandbox. */
+export const hostPortSpec = publishSpec.extend({ mode: z.literal('host').default('host') }).meta({ id: 'HostPort' });
+
+/** Body of `PUT /v1/sandboxes/NAME/ports/PROTO/PUBLISHED`. */
+export const sandboxPortBody = hostPortSpec
+  .omit({ published: true, proto: true, mode: true })
+  .meta({ id: 'SandboxPort' });
 
 /** Body of `PUT /v1/services/NAME`. */
 export const serviceBody = z
@@ -33,4 +41,5 @@ export const serviceBody = z
   .meta({ id: 'Service' });
 
 export type PublishedPort = z.output<typeof publishSpec>;
+export type HostPort = z.output<typeof hostPortSpec>;
 export type Service = z.output<typeof serviceBody>;

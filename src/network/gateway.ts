@@ -5,7 +5,8 @@ import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import { NODE_NS, type Ns } from '../objects/kind.js';
 import { ALIAS_PREFIX } from '../objects/link.js';
 import { MAIN_TABLE } from '../objects/route.js';
-import { hostEndName } from './names.js';
+import { gatewayFence } from './gateway-fence.js';
+import { gatewayEndName } from './names.js';
 import { FORWARDING, speakIpv6 } from './sysctls.js';
 import { familiesOf, type GatewaySubnet, type Wants, type World } from './world.js';
 
@@ -67,6 +68,7 @@ export function gatewayBridge(world: World, wants: Wants): void {
     // Containers are no routers of the node's.
     if (of === 6) speakIpv6(NODE_NS, dev, why, wants);
   }
+  gatewayFence(wants);
 }
 
 /** A sandbox's leg to it, with the default routes. */
@@ -77,14 +79,15 @@ export function gatewayLeg(world: World, sandbox: Stored<'sandboxes'>, wants: Wa
   const name = GATEWAY_INTERFACE;
   wants.add(NODE_NS, 'link', why, {
     type: 'veth',
-    name: hostEndName(`${nameOf(sandbox)}/gateway`),
+    name: gatewayEndName(nameOf(sandbox)),
     up: true,
     mtu: world.underlayMtu,
     master: GATEWAY_BRIDGE,
     alias,
     peer: { ns: sandbox.id, name, mac, mtu: world.underlayMtu },
-    // Containers do not reach each other through it: networks keep them apart.
-    port: { isolated: true },
+    // Not isolated, and back out of the port it came by: what calls a published port of the node crosses the bridge where
+    // bridge-nf-call-iptables is on. The fence keeps everything else apart.
+    port: { isolated: false, hairpin: true },
   });
   wants.add(sandbox.id, 'link', why, { type: 'veth-end', name, up: true, mtu: world.underlayMtu, mac, alias });
   for (const of of [4, 6] as const) if (hasGateway(world, sandbox.id, of)) wayOut(world, sandbox.id, of, why, wants);

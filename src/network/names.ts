@@ -8,5 +8,11 @@ export function hostEndName(pair: string): string {
   return `wf${createHash('sha256').update(pair).digest('hex').slice(0, 11)}`;
 }
 
+/** Host ends at the gateway bridge begin so: rules of the bridge family tell them by it on kernels without `meta ibrname`. */
+export const GATEWAY_ENDS = 'wfg';
+
+/** Host end of a sandbox's leg to the gateway bridge. */
+export const gatewayEndName = (sandbox: string): string => `${GATEWAY_ENDS}${hostEndName(sandbox).slice(2)}`;
+
 /** The device that limits what comes in by a host end: `wi` in place of `wf`. */
 export const limiterName = (hostEnd: string): string => `wi${hostEnd.slice(2)}`;

@@ -6,6 +6,7 @@ import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
 import { returnElement, returnMap } from './overlay/returns.js';
 import { pathRoutes } from './paths.js';
+import { hostPorts } from './ports.js';
 import { driverOf } from './registry.js';
 import { resolverRules } from './resolver-rules.js';
 import { nodeRules } from './rules/node.js';
@@ -95,6 +96,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
 function produceNode(world: World, wants: Wants): void {
   guard(world, wants);
   gatewayBridge(world, wants);
+  hostPorts(world, wants);
   nodeRules(world, wants);
 }
 

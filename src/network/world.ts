@@ -29,6 +29,8 @@ export interface World {
   gateway: { readonly 4: GatewaySubnet; readonly 6?: GatewaySubnet };
   /** A number that stays with a name over restarts, from `first` upwards, unique in its space. */
   number(space: string, name: string, first: number): number;
+  /** The number of a published port that was left to this node; undefined until it is chosen. */
+  chosenPort(name: string): number | undefined;
   /** Ports at which the resolver listens in a sandbox; undefined while it does not. */
   resolverPorts(sandbox: string): { udp: number; tcp: number } | undefined;
 }

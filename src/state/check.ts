@@ -151,7 +151,6 @@ export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxe
   for (const [given, what] of [
     [spec.host, 'host'],
     [spec.share !== undefined, 'share'],
-    [spec.ports.length > 0, 'ports'],
   ] as const) {
     if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `sandbox "${id}": ${what} is not supported yet`);
   }
@@ -296,7 +295,6 @@ export function checkService(wish: Wish, id: string, spec: Service): void {
     }
   }
   refuseUnsupported(id, spec);
-  checkPublished(wish, id, spec);
 }
 
 function refuseUnsupported(id: string, spec: Service): void {
@@ -307,54 +305,9 @@ function refuseUnsupported(id: string, spec: Service): void {
   if (spec.affinity > 0) refuse('affinity', 'leave it out');
   if (spec.clientIp === 'snat') refuse('client-ip snat', 'use preserve');
   for (const p of spec.publish) {
-    if (p.mode === 'host') refuse('publish mode=host', 'use mode=ingress');
-    if (p.hostIp !== undefined) refuse('publishing on one address', 'leave out HOSTIP');
-    if (p.allow.length) refuse('an allow list', 'leave out allow=');
-    if (p.proto === 'sctp') refuse('publishing sctp', 'use tcp or udp');
+    if (p.mode === 'host') continue;
+    if (p.hostIp !== undefined) refuse('publishing on one address', 'leave out HOSTIP, or use mode=host');
+    if (p.allow.length) refuse('an allow list', 'leave out allow=, or use mode=host');
+    if (p.proto === 'sctp') refuse('publishing sctp', 'use tcp or udp, or mode=host');
   }
-}
-
-function checkPublished(wish: Wish, id: string, spec: Service): void {
-  if (spec.publish.length && ![...wish.networks.values()].some((n) => n.spec.ingress)) {
-    throw new WeftError(
-      'WEFT_NOT_FOUND',
-      'a published port needs an ingress network and there is none',
-      'weft network create ingress --ingress --subnet CIDR --vni N',
-    );
-  }
-  const mine: Span[] = [];
-  for (const p of spec.publish) {
-    const span = { proto: p.proto, from: p.published, to: p.publishedEnd ?? p.published };
-    if (span.to < span.from)
-      throw new WeftError('WEFT_INVALID_PORT', `range ${span.from}-${span.to} ends before it begins`);
-    if (p.target + span.to - span.from > 65535)
-      throw new WeftError('WEFT_INVALID_PORT', `the range of targets from ${p.target} passes 65535`);
-    const clash = [...mine.map((s) => ({ ...s, by: id })), ...publishedSpans(wish, id)].find((s) =>
-      intersects(s, span),
-    );
-    if (clash) {
-      throw new WeftError(
-        'WEFT_CONFLICT',
-        `port ${span.from}/${span.proto} is published by service "${clash.by}"`,
-        'choose another port',
-      );
-    }
-    mine.push(span);
-  }
-}
-
-interface Span {
-  proto: string;
-  from: number;
-  to: number;
-}
-
-const intersects = (a: Span, b: Span): boolean => a.proto === b.proto && a.from <= b.to && b.from <= a.to;
-
-function publishedSpans(wish: Wish, except: string): (Span & { by: string })[] {
-  return [...wish.services.values()]
-    .filter((service) => service.id !== except)
-    .flatMap((s) =>
-      s.spec.publish.map((p) => ({ proto: p.proto, from: p.published, to: p.publishedEnd ?? p.published, by: s.id })),
-    );
 }

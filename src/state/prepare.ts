@@ -2,6 +2,7 @@ import { codeOf, WeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
 import { isLocalScope } from '../model/network.js';
+import type { Chosen } from '../model/published.js';
 import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
 import { type Cursors, nextInterfaceName, withAllocated } from './allocate.js';
@@ -19,6 +20,7 @@ import {
   checkService,
   missing,
 } from './check.js';
+import { checkBackendPorts, checkSandboxPorts, checkServicePorts } from './check-ports.js';
 import { withGateways, withMac } from './defaults.js';
 import { checkVnis } from './overlay.js';
 import { checkVtep } from './vtep.js';
@@ -29,6 +31,8 @@ export interface Context {
   self: { name: string; vtep: Ip };
   cursors: Cursors;
   probe: ProbeNetns;
+  /** Numbers of published ports that were left to this node. */
+  chosen: Chosen;
 }
 
 /**
@@ -99,6 +103,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
 
   sandboxes(context, id, body: Specs['sandboxes']) {
     checkSandbox(id, body, context.wish.sandboxes.get(id));
+    checkSandboxPorts(context.wish, id, body, context.chosen);
     checkNamespace(context, id, body);
     return body;
   },
@@ -115,6 +120,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     const mac = body.mac ?? endpointMac(addresses[0] as Ip);
     const spec = { ...body, sandbox, network, addresses, ifname, mac };
     checkEndpoint(context.wish, id, spec);
+    checkBackendPorts(context.wish, spec, context.chosen);
     checkReserved(stored, addresses, had);
     return spec;
   },
@@ -134,6 +140,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     }
     const spec = { ...body, vips: { ...body.vips, ...vips } };
     checkService(context.wish, id, spec);
+    checkServicePorts(context.wish, id, spec, context.chosen);
     return spec;
   },
 

@@ -50,6 +50,14 @@ interface StoreEvents {
 /** Journal bytes after which a snapshot is written: a restart replays at most this much. */
 const COMPACT_BYTES = 8 * 1024 * 1024;
 
+/** Space of the numbers of published ports that were left to the node. */
+export const PORT_SPACE = 'port';
+/** Spaces in which names begin with the id of an object of a table. */
+const NUMBERS_OF: Partial<Record<Table, readonly string[]>> = {
+  sandboxes: ['gateway', PORT_SPACE],
+  services: ['mark'],
+};
+
 /** The wish, durable. A change is checked, then journalled, then visible; it answers when it is on disk. */
 export class Store extends EventEmitter<StoreEvents> {
   readonly #wish = new MutableWish();
@@ -216,23 +224,30 @@ export class Store extends EventEmitter<StoreEvents> {
   /**
    * A number that stays with its name over restarts: the lowest from `first` up that no other name of its space has.
    * Names begin with the id of the object that they belong to and are forgotten with it.
+   * @param usable asked of each candidate; what it throws ends the search
    */
-  number(space: string, name: string, first: number): number {
+  number(space: string, name: string, first: number, usable: (n: number) => boolean = () => true): number {
     const known = this.#numbers.get(`${space}/${name}`);
     if (known !== undefined) return known;
     const taken = new Set([...this.#numbers].filter(([key]) => key.startsWith(`${space}/`)).map(([, n]) => n));
     let n = first;
-    while (taken.has(n)) n++;
+    while (taken.has(n) || !usable(n)) n++;
     this.#commit([], { numbers: [[`${space}/${name}`, n]] });
     return n;
   }
 
+  /** The number of a published port that was left to this node; undefined until it is chosen. */
+  chosenPort(name: string): number | undefined {
+    return this.#numbers.get(`${PORT_SPACE}/${name}`);
+  }
+
   #forgetNumbers(table: Table, id: string): void {
     if (table === 'networks') for (const key of this.#next.keys()) if (isCursorOf(key, id)) this.#next.delete(key);
-    const space = { sandboxes: 'gateway', services: 'mark' }[table as string];
-    if (space === undefined) return;
+    const spaces = NUMBERS_OF[table] ?? [];
+    if (spaces.length === 0) return;
     for (const key of this.#numbers.keys()) {
-      if (key === `${space}/${id}` || key.startsWith(`${space}/${id}/`)) this.#numbers.delete(key);
+      if (spaces.some((space) => key === `${space}/${id}` || key.startsWith(`${space}/${id}/`)))
+        this.#numbers.delete(key);
     }
   }
 
@@ -275,8 +290,16 @@ export class Store extends EventEmitter<StoreEvents> {
       const body = parseWith(BODIES.endpoints, stated, `endpoint "${id}"`);
       const addresses = keptAddresses(body.addresses, before.spec.addresses);
       const mac = body.mac ?? endpointMac(addresses[0] as Ip);
-      const spec = { ...before.spec, addresses, mac, ifname: body.ifname ?? before.spec.ifname };
+      const { service: _before, ...kept } = before.spec;
+      const serving = { state: body.state, ...(body.service !== undefined && { service: body.service }) };
+      const spec = { ...kept, ...serving, addresses, mac, ifname: body.ifname ?? before.spec.ifname };
       out.push({ table: 'endpoints', id, stored: { ...before, spec } });
+    }
+    for (const [id, body] of Object.entries(bodies.sandboxes ?? {})) {
+      const before = this.get('sandboxes', id);
+      if (!before) continue;
+      const { ports } = parseWith(BODIES.sandboxes, body, `sandbox "${id}"`);
+      out.push({ table: 'sandboxes', id, stored: { ...before, spec: { ...before.spec, ports } } });
     }
     for (const [id, body] of Object.entries(bodies.services ?? {})) {
       const before = this.get('services', id);
@@ -292,7 +315,7 @@ export class Store extends EventEmitter<StoreEvents> {
   }
 
   #context(cursors: Cursors): Context {
-    return { wish: this.wish, self: this.self, cursors, probe: this.probe };
+    return { wish: this.wish, self: this.self, cursors, probe: this.probe, chosen: (name) => this.chosenPort(name) };
   }
 
   #leftOut(bodies: Partial<Record<Table, Record<string, unknown>>>): Mutation[] {

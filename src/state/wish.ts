@@ -1,4 +1,4 @@
-import { type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
+import { type Specs, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import { follow } from './holders.js';
 
 /** One change of one object. `stored` absent: it is gone. */
@@ -15,6 +15,13 @@ export class MutableWish {
   #maps: Maps = emptyMaps();
   revision = 0;
   #frozen: Wish | undefined;
+
+  /** @param from where to start; it stays as it is */
+  constructor(from?: Wish) {
+    if (from === undefined) return;
+    this.#maps = Object.fromEntries(TABLES.map((table) => [table, from[table]])) as unknown as Maps;
+    this.revision = from.revision;
+  }
 
   /** The wish as it is now; later changes do not show in it. */
   read(): Wish {
@@ -45,4 +52,22 @@ export class MutableWish {
 
 function emptyMaps(): Maps {
   return Object.fromEntries(TABLES.map((table) => [table, new Map()])) as unknown as Maps;
+}
+
+/** The wish as it would be with these changes. */
+export function withMutations(wish: Wish, mutations: readonly Mutation[]): Wish {
+  const draft = new MutableWish(wish);
+  draft.apply(wish.revision, mutations);
+  return draft.read();
+}
+
+/** Can the change bring or take published ports of this node? */
+export function concernsPorts({ table, id, stored }: Mutation, before: Wish): boolean {
+  const specs = [stored?.spec, before[table].get(id)?.spec];
+  return specs.some((spec) => {
+    if (!spec) return false;
+    if (table === 'services') return (spec as Specs['services']).publish.length > 0;
+    if (table === 'sandboxes') return (spec as Specs['sandboxes']).ports.length > 0;
+    return table === 'endpoints' && (spec as Specs['endpoints']).service !== undefined;
+  });
 }

@@ -244,6 +244,7 @@ class Agent {
       nftInet: this.host.nftInet,
       gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },
       number: (space, name, first) => this.#number(space, name, first),
+      chosenPort: () => undefined,
       resolverPorts: () => undefined,
     };
   }

@@ -29,6 +29,13 @@ const weights = fc.record({
 
 const bandwidth = fc.constantFrom({}, { toSandbox: 50e6 }, { fromSandbox: 2e6 }, { toSandbox: 4e6, fromSandbox: 4e6 });
 
+/** Ports of sandboxes; one of them is a service's too. */
+const PORTS = [
+  { published: 7000, publishedEnd: 7002, target: 80, proto: 'udp' },
+  { published: 7000, target: 80, hostIp: '192.0.2.1', allow: ['198.51.100.0/24'] },
+  { published: 8080, target: 80 },
+];
+
 /**
  * Generators of bodies, one a table. They may contradict one another (an address twice, an endpoint without its
  * network): what the checks refuse is left out of the wish.
@@ -43,7 +50,7 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
       internal: fc.boolean(),
     }),
   ),
-  sandboxes: some(SANDBOXES, () => fc.constant({})),
+  sandboxes: some(SANDBOXES, () => fc.record({ ports: fc.subarray(PORTS) })),
   endpoints: some(
     SANDBOXES.flatMap((sandbox) => NETWORKS.map((network) => `${sandbox}:${network}`)),
     (id) =>
@@ -72,7 +79,10 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
     fc.record({
       networks: fc.subarray(['a', 'b'], { minLength: 1 }),
       mode: fc.constantFrom('vip', 'dnsrr'),
-      publish: fc.constantFrom([], [{ published: id === 'web' ? 8080 : 9090, target: 80 }]),
+      publish: fc.subarray([
+        { published: id === 'web' ? 8080 : 9090, target: 80 },
+        { published: 9999, target: 80, mode: 'host' },
+      ]),
     }),
   ),
 };
@@ -90,7 +100,12 @@ export function wishOf(stated: Bodies): Wish {
   for (const table of ORDER) {
     for (const [id, body] of Object.entries(stated[table] ?? {})) {
       try {
-        const spec = prepare({ wish: wish.read(), self: SELF, cursors, probe: probeNetns }, table, id, body);
+        const spec = prepare(
+          { wish: wish.read(), self: SELF, cursors, probe: probeNetns, chosen: () => undefined },
+          table,
+          id,
+          body,
+        );
         const stored = { table, id, origin: table === 'peers' ? 'gossip' : 'api', revision: 1, spec } as Stored;
         wish.apply(1, [{ table, id, stored }]);
       } catch (error) {

@@ -177,7 +177,10 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
     await until('the port is free', async () => (await n1.weft(...publish, '--wait')).code === 0);
     t.equal((await n1.weft(...publish)).code, 0, 'saying it again is no conflict');
 
+    // While an agent runs it holds the port.
+    await n1.kill9();
     const deaf = await listen(nodeNs, 9090);
+    await n1.start();
     const late = (await rows(n1, 'port', 'ls')).find((row) => row.service === 'late');
     t.match(late, { port: '9090', via: '10.0.0.101', active: 0, drift: 'ok' });
     t.same(late?.listeners, [{ address: '0.0.0.0', pid: deaf.pid, program: 'node' }]);

@@ -64,7 +64,7 @@ if (needs(t, ['root', 'ip'])) {
     for (const wrong of [
       { family: 4, address: '::' },
       { family: 5, address: '::' },
-      { type: 'sctp' },
+      { type: 'dccp' },
       { port: 65536 },
     ]) {
       t.match(
@@ -76,6 +76,23 @@ if (needs(t, ['root', 'ip'])) {
       thrownBy(() => native.socketOpen(fd, { ...options, address: '2001:db8::1' })),
       { code: 'EADDRNOTAVAIL' },
     );
+  });
+
+  t.test('sockets that hold a port: of an address that is not there yet, and deaf', async (t) => {
+    const fd = world.netns('held');
+    await world.must(fd, 'ip link set lo up');
+    for (const [family, address, absent] of [
+      [4, '127.0.0.1', '192.0.2.1'],
+      [6, '::1', '2001:db8::1'],
+    ] as const) {
+      const options = { type: 'udp', family, freeBind: true, deaf: true, v6only: true } as const;
+      const early = native.socketOpen(fd, { ...options, address: absent, port: 5000 });
+      const deaf = native.socketOpen(fd, { ...options, address, port: 5000 });
+      const target = family === 4 ? '127.0.0.1' : '[::1]';
+      await world.must(fd, `echo weft | socat -u - UDP${family}-SENDTO:${target}:5000`);
+      t.match(await world.must(fd, 'ss -Huan sport = 5000'), /^\S+\s+0\s/, 'nothing waits');
+      for (const held of [early, deaf]) native.closeFd(held.fd);
+    }
   });
 
   t.test('a legacy table is counted and not created', async (t) => {

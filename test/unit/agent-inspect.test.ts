@@ -46,6 +46,7 @@ class Rig {
       nftInet: true,
       gateway: { 4: gatewayOf('172.31.0.0/16') },
       number: (space, name, first) => store.number(space, name, first),
+      chosenPort: (name) => store.chosenPort(name),
       resolverPorts: () => undefined,
     };
     for (const name of producers(store.wish)) this.desired.set(name, produce(this.world, name));

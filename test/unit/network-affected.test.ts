@@ -20,6 +20,7 @@ const world = (wish: Wish): World => ({
   // A number by name alone: the order in which producers ask must not matter here.
   number: (space, name, first) =>
     first + [...`${space}/${name}`].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 9973, 7),
+  chosenPort: () => undefined,
   resolverPorts: () => undefined,
 });
 

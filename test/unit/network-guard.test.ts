@@ -20,6 +20,7 @@ function guardOf(stated: Bodies, nftInet = true): NftObject[] {
     nftInet,
     gateway: { 4: { subnet: '172.31.0.0/16', address: '172.31.0.1' } },
     number: (_space, _name, first) => first,
+    chosenPort: () => undefined,
     resolverPorts: () => undefined,
   };
   return producers(world.wish)

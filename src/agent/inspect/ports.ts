@@ -1,67 +1,86 @@
 import type { InspectRow } from '../../api/agent.js';
 import { publishedFrontends } from '../../balance/backends.js';
 import type { Listener } from '../../kernel/real/listeners.js';
-import { takes } from '../../model/published.js';
+import { type NodePort, nodePorts, type Span, spanOf, spanText, takes } from '../../model/published.js';
 import type { PublishedPort } from '../../model/service.js';
 import { ingressNetwork, networkNs, ownIngressAddresses } from '../../network/world.js';
-import type { IptablesObject, RuleChain } from '../../objects/iptables.js';
+import type { IptablesObject } from '../../objects/iptables.js';
 import { NODE_NS } from '../../objects/kind.js';
 import { type Balancing, balancingIn } from './balancing.js';
-import { type Compared, compare, type Drift, type Look, mark, type View } from './look.js';
+import { compare, type Look, mark, type View } from './look.js';
+import { type Check, hostCheck, meshCheck } from './port-rules.js';
 
 /** What all published ports of a node share. */
-interface Mesh {
+interface Node {
+  /** The node's own address on the ingress network. */
   own: string | undefined;
-  rules: (p: PublishedPort) => { drift: Drift; reason?: string };
+  mesh: (p: PublishedPort) => Check;
+  host: (port: NodePort, span: Span) => Check;
   balancing: Balancing | undefined;
   listeners: readonly Listener[];
 }
 
 /**
- * Published ports: of which service, where this node sends them, whether its rule is in the kernel, and who else listens
- * there on the node (and hears nothing, because the rule comes first).
+ * Published ports: of what, where this node sends them, whether its rules are in the kernel, and who else listens there
+ * on the node (and hears nothing, because the rules come first).
  */
 export const ports: View = async (look) => {
-  const published = [...look.world.wish.services.values()].flatMap(({ id, spec }) =>
-    spec.publish.map((p) => ({ service: id, p })),
-  );
+  const published = nodePorts(look.world.wish).map((port) => ({ port, span: spanOf(port, look.world.chosenPort) }));
   if (published.length === 0) return [];
-  const mesh = await meshOf(
+  const node = await nodeOf(
     look,
-    published.map(({ p }) => p),
+    published.flatMap(({ span }) => span ?? []),
   );
-  return published.map(({ service, p }) => rowOf(look, mesh, service, p));
+  return published.map(({ port, span }) => rowOf(look, node, port, span));
 };
 
-async function meshOf(look: Look, published: readonly PublishedPort[]): Promise<Mesh> {
+async function nodeOf(look: Look, spans: readonly Span[]): Promise<Node> {
   const network = ingressNetwork(look.world.wish);
   const own = network && ownIngressAddresses(look.world, network).find((ip) => !ip.includes(':'));
   const seen = await compare<IptablesObject>(look, 'iptables', NODE_NS);
+  const listeners = await look.readers.listeners((socket) => spans.some((span) => takes(socket, span)));
   return {
     own,
-    rules: ruleCheck(look, seen, own),
+    mesh: meshCheck(look, seen, own),
+    host: hostCheck(look, seen),
     balancing: network && (await balancingIn(look, networkNs(network.id))),
-    listeners: await look.readers.listeners((socket) => published.some((p) => takes(socket, p))),
+    // Sockets of the agent itself hold the ports for what is published.
+    listeners: listeners.filter(({ pid }) => pid !== process.pid),
   };
 }
 
-function rowOf(look: Look, mesh: Mesh, service: string, p: PublishedPort): InspectRow {
-  const end = p.publishedEnd ?? p.published;
-  const { own, balancing } = mesh;
-  const [frontend] = own === undefined ? [] : publishedFrontends(own, [p]);
-  const backends = frontend && balancing?.observed.backends(look.world.balancer.name, 4, frontend);
-  const holders = mesh.listeners.filter((listener) => takes(listener, p));
+function rowOf(look: Look, node: Node, port: NodePort, span: Span | undefined): InspectRow {
+  const { p, owner, sandbox } = port;
+  const [kind, name] = owner.split('/') as [string, string];
+  const holders = span ? node.listeners.filter((listener) => takes(listener, span)) : [];
   return {
-    port: end === p.published ? String(end) : `${p.published}-${end}`,
+    ...(p.hostIp !== undefined && { address: p.hostIp }),
+    port: span ? spanText(span) : '',
     proto: p.proto,
-    service,
+    ...(kind === 'service' && { service: name }),
+    ...(sandbox !== undefined && { sandbox }),
     mode: p.mode,
     target: p.target,
+    ...(p.allow.length > 0 && { allow: p.allow }),
+    ...(p.mode === 'ingress' ? meshed(look, node, name, p) : hosted(node, port, span)),
+    ...(holders.length > 0 && { listeners: holders.map(shownListener) }),
+  };
+}
+
+function meshed(look: Look, { own, balancing, mesh }: Node, service: string, p: PublishedPort) {
+  const [frontend] = own === undefined ? [] : publishedFrontends(own, [p]);
+  const backends = frontend && balancing?.observed.backends(look.world.balancer.name, 4, frontend);
+  return {
     ...(own !== undefined && { via: own }),
     ...backends,
-    ...(holders.length > 0 && { listeners: holders.map(shownListener) }),
-    ...mark(mesh.rules(p), balancing?.of(`service/${service}`) ?? { drift: 'ok' }),
+    ...mark(mesh(p), balancing?.of(`service/${service}`) ?? { drift: 'ok' }),
   };
+}
+
+function hosted({ host }: Node, port: NodePort, span: Span | undefined): Check {
+  if (port.sandbox === undefined) return { drift: 'ok', reason: 'no backend of it is on this node' };
+  if (!span) return { drift: 'missing', reason: 'no number is chosen for it yet' };
+  return host(port, span);
 }
 
 const shownListener = ({ address, pid, program }: Listener) => ({
@@ -69,32 +88,3 @@ const shownListener = ({ address, pid, program }: Listener) => ({
   ...(pid !== undefined && { pid }),
   ...(program !== undefined && { program }),
 });
-
-const CHAIN = 'WEFT-INGRESS';
-
-/** Tells whether the rule of a port is in the kernel, and is reached. */
-function ruleCheck(look: Look, seen: readonly Compared<IptablesObject>[], own: string | undefined): Mesh['rules'] {
-  const jumps = seen.filter(({ object }) => object.what === 'jump' && object.rule.endsWith(CHAIN));
-  const broken = jumps.find(({ drift }) => drift !== 'ok');
-  const wished = look.desired.in(NODE_NS, 'iptables').flatMap((w) => rulesOf(w.object as IptablesObject));
-  const have = new Set(seen.flatMap(({ object, drift }) => (drift === 'missing' ? [] : rulesOf(object))));
-  return (p) => {
-    const node = look.world.self.name;
-    if (own === undefined) {
-      const hint = `weft node add ${node} --vtep ${look.world.self.vtep} --address INGRESS=IP`;
-      return { drift: 'missing', reason: `node ${node} has no address on the ingress network (${hint})` };
-    }
-    const rule = wished.find((text) => text.startsWith(matchOf(p)));
-    if (rule === undefined || !have.has(rule)) return { drift: 'missing', reason: `no rule for it in ${CHAIN}` };
-    if (broken) return { drift: 'missing', reason: `no jump from ${broken.object.chain} to ${CHAIN}` };
-    return { drift: 'ok' };
-  };
-}
-
-const rulesOf = (o: IptablesObject): readonly string[] => (isIngress(o) ? o.rules : []);
-const isIngress = (o: IptablesObject): o is RuleChain => o.what === 'chain' && o.chain === CHAIN;
-
-function matchOf({ proto, published, publishedEnd }: PublishedPort): string {
-  const ports = publishedEnd === undefined || publishedEnd === published ? published : `${published}:${publishedEnd}`;
-  return `-p ${proto} -m ${proto} --dport ${ports} `;
-}

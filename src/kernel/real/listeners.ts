@@ -1,5 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { type ListeningSocket, parseListeners } from '../../codec/proc-net.js';
+import { type ListeningSocket, parseListeners, parseLocalPorts } from '../../codec/proc-net.js';
 
 /** Who has a listening socket. Both are unknown for a socket of another pid namespace, or of the kernel itself. */
 export interface Holder {
@@ -24,12 +24,24 @@ export async function listeners(wanted: (socket: ListeningSocket) => boolean): P
   return sockets.map((socket) => ({ ...socket, ...holders.get(socket.inode) }));
 }
 
-async function table(file: 'tcp' | 'tcp6' | 'udp' | 'udp6'): Promise<ListeningSocket[]> {
+/** Is there any socket of the agent's own network namespace at that local port, a connection for instance? */
+export async function isLocalPort(proto: 'tcp' | 'udp', port: number): Promise<boolean> {
+  const tables = await Promise.all([text(proto), text(`${proto}6`)]);
+  return tables.some((table) => parseLocalPorts(table).has(port));
+}
+
+type File = 'tcp' | 'tcp6' | 'udp' | 'udp6';
+
+async function table(file: File): Promise<ListeningSocket[]> {
+  return parseListeners(await text(file), file.startsWith('tcp') ? 'tcp' : 'udp');
+}
+
+async function text(file: File): Promise<string> {
   try {
-    return parseListeners(await readFile(`/proc/self/net/${file}`, 'latin1'), file.startsWith('tcp') ? 'tcp' : 'udp');
+    return await readFile(`/proc/self/net/${file}`, 'latin1');
   } catch (error) {
     // A kernel without IPv6 has no such file.
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;
   }
 }

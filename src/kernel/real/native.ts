@@ -52,7 +52,8 @@ export interface ExecOutcome {
 }
 
 export interface SocketOptions {
-  type: 'udp' | 'tcp';
+  /** sctp: one-to-one style. */
+  type: 'udp' | 'tcp' | 'sctp';
   family: 4 | 6;
   /** Text of that family, without zone. */
   address: string;
@@ -66,6 +67,10 @@ export interface SocketOptions {
   mtuProbe?: boolean;
   /** SO_BINDTODEVICE: an interface of the namespace, as a VRF. */
   device?: string;
+  /** IP_FREEBIND: the address need not be the node's yet. */
+  freeBind?: boolean;
+  /** A socket filter drops every packet before it is queued. */
+  deaf?: boolean;
 }
 
 /** struct ipt_getinfo (linux/netfilter_ipv4/ip_tables.h) without the hook offsets. */

@@ -3,13 +3,14 @@ import type { Wants, World } from '../world.js';
 import { RuleBook } from './book.js';
 import { gatewayRules } from './gateway.js';
 import { ingressRules } from './ingress.js';
+import { portRules } from './ports.js';
 import { untrackedRules } from './untracked.js';
 
 /** Adds a feature's rules of one family. */
 export type Feature = (world: World, of: Family, book: RuleBook) => void;
 
 /** Where several write into one chain (`WEFT-FORWARD`), their rules stand in this order. */
-const FEATURES: readonly Feature[] = [untrackedRules, ingressRules, gatewayRules];
+const FEATURES: readonly Feature[] = [untrackedRules, ingressRules, portRules, gatewayRules];
 
 /** The node's own rules of the IP layer: published ports in, containers out, in all networks' name. */
 export function nodeRules(world: World, wants: Wants): void {

@@ -21,6 +21,11 @@ export function isNot<T extends KeyField>(term: Term<T>, value: ValueOf<T>): Sta
   return compare(term, 'neq', valueHex(term.type, value));
 }
 
+/** `iifname "wf*"`: only the bytes of the prefix are compared. */
+export function startsWith(term: Term<'ifname'>, prefix: string): Statement {
+  return compare(term, 'eq', bytesHex(Buffer.from(prefix, 'latin1')));
+}
+
 function masked(term: Term, mask: Hex, op: 'eq' | 'neq', value: Hex): Statement {
   const reg = register(FIRST);
   const length = fieldBytes(term.type);

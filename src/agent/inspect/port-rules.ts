@@ -1,0 +1,82 @@
+import type { Family, Ip } from '../../base/ip.js';
+import { familiesOfPort, type NodePort, type Span, servedPorts } from '../../model/published.js';
+import type { PublishedPort } from '../../model/service.js';
+import { portTarget } from '../../network/ports.js';
+import { PORTS_CHAIN, translations } from '../../network/rules/ports.js';
+import type { IptablesObject, RuleChain } from '../../objects/iptables.js';
+import { NODE_NS } from '../../objects/kind.js';
+import type { Compared, Drift, Look } from './look.js';
+
+/** How the rules of a port compare with the wish, and where they lead. */
+export interface Check {
+  via?: string;
+  drift: Drift;
+  reason?: string;
+}
+
+type Seen = readonly Compared<IptablesObject>[];
+
+const INGRESS_CHAIN = 'WEFT-INGRESS';
+
+/** Tells whether the rule of a port of the mesh is in the kernel, and is reached. */
+export function meshCheck(look: Look, seen: Seen, own: Ip | undefined): (p: PublishedPort) => Check {
+  const broken = brokenJump(seen, INGRESS_CHAIN, 4);
+  const wished = look.desired
+    .in(NODE_NS, 'iptables')
+    .flatMap((w) => rulesOf(w.object as IptablesObject, INGRESS_CHAIN));
+  const have = rulesIn(seen, INGRESS_CHAIN);
+  return (p) => {
+    const node = look.world.self.name;
+    if (own === undefined) {
+      const hint = `weft node add ${node} --vtep ${look.world.self.vtep} --address INGRESS=IP`;
+      return { drift: 'missing', reason: `node ${node} has no address on the ingress network (${hint})` };
+    }
+    const rule = wished.find((text) => text.startsWith(meshMatch(p)));
+    if (rule === undefined || !have.has(rule))
+      return { drift: 'missing', reason: `no rule for it in ${INGRESS_CHAIN}` };
+    if (broken) return { drift: 'missing', reason: `no jump from ${broken.object.chain} to ${INGRESS_CHAIN}` };
+    return { drift: 'ok' };
+  };
+}
+
+/** Tells where a port of mode host leads, and whether its rules are in the kernel, and are reached. */
+export function hostCheck(look: Look, seen: Seen): (port: NodePort, span: Span) => Check {
+  const { world } = look;
+  const served = servedPorts(world.wish, world.chosenPort);
+  const have = rulesIn(seen, PORTS_CHAIN);
+  return (port) => {
+    const one = served.find(
+      ({ p, owner, sandbox }) => p === port.p && owner === port.owner && sandbox === port.sandbox,
+    );
+    if (!one) return { drift: 'missing', reason: 'the port is published for something else on this node' };
+    const families = familiesOfPort(one.p).filter((of) => portTarget(world, one.sandbox, of));
+    if (families.length === 0) {
+      return { drift: 'missing', reason: `sandbox ${one.sandbox} has no address that the node reaches` };
+    }
+    const via = families.map((of) => portTarget(world, one.sandbox, of)?.ip).join(',');
+    const lost = families.flatMap((of) => translations(one, of, portTarget(world, one.sandbox, of)));
+    if (lost.some((rule) => !have.has(rule)))
+      return { via, drift: 'missing', reason: `no rule for it in ${PORTS_CHAIN}` };
+    const broken = families.map((of) => brokenJump(seen, PORTS_CHAIN, of)).find((jump) => jump);
+    if (broken) return { via, drift: 'missing', reason: `no jump from ${broken.object.chain} to ${PORTS_CHAIN}` };
+    return { via, drift: 'ok' };
+  };
+}
+
+function brokenJump(seen: Seen, chain: string, of: Family): Compared<IptablesObject> | undefined {
+  return seen.find(
+    ({ object, drift }) =>
+      object.what === 'jump' && object.family === of && object.rule.endsWith(chain) && drift !== 'ok',
+  );
+}
+
+const rulesIn = (seen: Seen, chain: string): Set<string> =>
+  new Set(seen.flatMap(({ object, drift }) => (drift === 'missing' ? [] : rulesOf(object, chain))));
+
+const rulesOf = (o: IptablesObject, chain: string): readonly string[] => (isChain(o, chain) ? o.rules : []);
+const isChain = (o: IptablesObject, chain: string): o is RuleChain => o.what === 'chain' && o.chain === chain;
+
+function meshMatch({ proto, published, publishedEnd }: PublishedPort): string {
+  const ports = publishedEnd === undefined || publishedEnd === published ? published : `${published}:${publishedEnd}`;
+  return `-p ${proto} -m ${proto} --dport ${ports} `;
+}

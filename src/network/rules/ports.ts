@@ -1,0 +1,90 @@
+import { bits, type Family } from '../../base/ip.js';
+import {
+  familiesOfPort,
+  nodePorts,
+  oneAddress,
+  type ServedPort,
+  type Span,
+  servedPorts,
+  spanOf,
+} from '../../model/published.js';
+import type { PublishedPort } from '../../model/service.js';
+import { TRANSLATED_BIT } from '../gateway-fence.js';
+import { type PortTarget, portTarget, portTargets } from '../ports.js';
+import type { Feature } from './node.js';
+
+export const PORTS_CHAIN = 'WEFT-PORTS';
+const TRANSLATED = `0x${TRANSLATED_BIT.toString(16)}/0x${TRANSLATED_BIT.toString(16)}`;
+
+/** Published ports of mode host: straight to the sandbox, with the caller's address. */
+export const portRules: Feature = (world, of, book) => {
+  // Without IPv6 on the node there are no rules of it either.
+  if (!world.gateway[of]) return;
+  refuse(world, of, book);
+  const served = servedPorts(world.wish, world.chosenPort).filter(({ p }) => familiesOfPort(p).includes(of));
+  const rules = served.flatMap((port) => translations(port, of, portTarget(world, port.sandbox, of)));
+  if (rules.length === 0) return;
+  book.incoming(of, PORTS_CHAIN, of === 6 ? ['-d ::1/128 -j RETURN', ...rules] : rules);
+  for (const { dev, near } of portTargets(world, of)) {
+    // A neighbour would answer its neighbour directly, from an address that the caller never dialled.
+    const strangers = of === 4 ? ['127.0.0.0/8', ...near] : near;
+    book.outgoing(
+      of,
+      strangers.map((source) => `-s ${source} -o ${dev} -m conntrack --ctstate DNAT -j MASQUERADE`),
+    );
+    book.forward(of, [
+      `-o ${dev} -m conntrack --ctstate DNAT -j ACCEPT`,
+      `-i ${dev} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    ]);
+    // Neighbours: where bridge-nf-call-iptables is on the frame is translated on the bridge, and never leaves it.
+    book.add(of, 'mangle', 'WEFT-MARK', [
+      `-i ${dev} -o ${dev} -m conntrack --ctstate DNAT -j MARK --set-xmark ${TRANSLATED}`,
+    ]);
+    book.jump(of, 'mangle', 'FORWARD', '-j WEFT-MARK');
+    // With route_localnet a container could else speak to what listens on the node's loopback only.
+    if (of === 6) continue;
+    book.add(of, 'mangle', 'WEFT-GUARD', [`-s 127.0.0.0/8 -i ${dev} -j DROP`, `-d 127.0.0.0/8 -i ${dev} -j DROP`]);
+    book.jump(of, 'mangle', 'PREROUTING', '-j WEFT-GUARD');
+  }
+};
+
+/** The rules that translate one port in one family. */
+export function translations({ p, span }: ServedPort, of: Family, target: PortTarget | undefined): string[] {
+  if (!target) return [];
+  const host = of === 6 ? `[${target.ip}]` : target.ip;
+  const count = span.to - span.from;
+  // `/FIRST` counts from there: a range maps 1:1 in one rule.
+  const shift = count === 0 ? `${p.target}` : `${p.target}-${p.target + count}/${span.from}`;
+  const to = count > 0 && p.target === span.from ? target.ip : `${host}:${shift}`;
+  const sources =
+    p.allow.length === 0 ? [''] : p.allow.filter((cidr) => cidr.includes(':') === (of === 6)).map(asSource);
+  return sources.map((source) => `${source}${matchOf(p, span, of)} -j DNAT --to-destination ${to}`);
+}
+
+/** A prefix of everything is not printed. */
+const asSource = (cidr: string): string => (cidr.endsWith('/0') ? '' : `-s ${cidr} `);
+
+/** How rules of a published port begin, but for the source. */
+function matchOf(p: PublishedPort, { proto, from, to }: Span, of: Family): string {
+  const ip = oneAddress(p);
+  const on = ip === undefined ? '' : `-d ${ip}/${bits(of)} `;
+  return `${on}-p ${proto} -m ${proto} --dport ${from === to ? from : `${from}:${to}`}`;
+}
+
+/**
+ * What is not translated reaches the sockets that reserve the ports. Those of TCP and SCTP refuse by themselves, those of
+ * UDP are deaf, so that a rule has to speak for them; callers that are not allowed hear nothing.
+ */
+const refuse: Feature = (world, of, book) => {
+  const answer = of === 4 ? 'icmp-port-unreachable' : 'icmp6-port-unreachable';
+  const rules = nodePorts(world.wish).flatMap((port): string[] => {
+    const { p } = port;
+    const span = spanOf(port, world.chosenPort);
+    if (!span || !familiesOfPort(p).includes(of)) return [];
+    if (p.allow.length > 0) return [`${matchOf(p, span, of)} -j DROP`];
+    return p.proto === 'udp' ? [`${matchOf(p, span, of)} -j REJECT --reject-with ${answer}`] : [];
+  });
+  if (rules.length === 0) return;
+  book.add(of, 'filter', 'WEFT-INPUT', [...new Set(rules)]);
+  book.jump(of, 'filter', 'INPUT', '-j WEFT-INPUT');
+};

@@ -1,0 +1,104 @@
+import { WeftError } from '../base/errors.js';
+import type { Endpoint } from '../model/endpoint.js';
+import {
+  backendsOfService,
+  type Chosen,
+  type NodePort,
+  nodePorts,
+  portsMeet,
+  portsOfSandbox,
+  portsOfService,
+  spanOf,
+  spanText,
+  takesPorts,
+} from '../model/published.js';
+import { nameOf, type Wish } from '../model/registry.js';
+import type { Sandbox } from '../model/sandbox.js';
+import type { PublishedPort, Service } from '../model/service.js';
+
+/** Refuses ports of a service that contradict themselves or are had by others of this node. */
+export function checkServicePorts(wish: Wish, id: string, spec: Service, chosen: Chosen): void {
+  const meshed = spec.publish.some((p) => p.mode === 'ingress');
+  if (meshed && ![...wish.networks.values()].some((n) => n.spec.ingress)) {
+    throw new WeftError(
+      'WEFT_NOT_FOUND',
+      'a published port needs an ingress network and there is none',
+      'weft network create ingress --ingress --subnet CIDR --vni N',
+    );
+  }
+  for (const p of spec.publish) checkPort(p);
+  const mine = portsOfService(id, spec.publish, backendsOfService(wish, id));
+  checkAgainst(wish, mine, ({ owner }) => owner !== nameOf({ table: 'services', id }), chosen);
+}
+
+/** The same of the ports of a sandbox. */
+export function checkSandboxPorts(wish: Wish, id: string, spec: Sandbox, chosen: Chosen): void {
+  for (const p of spec.ports) checkPort(p);
+  if (spec.host && spec.ports.length > 0) {
+    throw new WeftError(
+      'WEFT_INVALID_ARGUMENT',
+      `sandbox "${id}" is in the namespace of the node: its ports are the node's already`,
+      'publish nothing for it',
+    );
+  }
+  checkAgainst(
+    wish,
+    portsOfSandbox(id, spec.ports),
+    ({ owner }) => owner !== nameOf({ table: 'sandboxes', id }),
+    chosen,
+  );
+}
+
+/** An endpoint that becomes a backend brings its service's ports (mode=host) to this node. */
+export function checkBackendPorts(wish: Wish, spec: Endpoint, chosen: Chosen): void {
+  const service = takesPorts(spec) ? wish.services.get(spec.service as string) : undefined;
+  const publish = (service?.spec.publish ?? []).filter((p) => p.mode === 'host');
+  if (!service || publish.length === 0) return;
+  const owner = nameOf(service);
+  const others = (port: NodePort) =>
+    port.owner !== owner || (port.sandbox !== undefined && port.sandbox !== spec.sandbox);
+  checkAgainst(wish, portsOfService(service.id, publish, [spec.sandbox]), others, chosen);
+}
+
+function checkPort(p: PublishedPort): void {
+  const end = p.publishedEnd ?? p.published;
+  if (p.published === 0 && p.mode === 'ingress') {
+    throw invalid('port 0 is the same on no two nodes', 'give a number, or mode=host');
+  }
+  if (p.published === 0 && end > 0) throw invalid('a range needs its first port', 'give PUBLISHED-END');
+  if (end < p.published) throw invalid(`range ${p.published}-${end} ends before it begins`);
+  if (p.target + end - p.published > 65535) throw invalid(`the range of targets from ${p.target} passes 65535`);
+  if (p.hostIp === '::1') {
+    throw new WeftError('WEFT_INVALID_ADDRESS', 'the kernel translates nothing that is sent to ::1', 'use 127.0.0.1');
+  }
+}
+
+const invalid = (message: string, hint?: string) => new WeftError('WEFT_INVALID_PORT', message, hint);
+
+function checkAgainst(
+  wish: Wish,
+  mine: readonly NodePort[],
+  isOther: (port: NodePort) => boolean,
+  chosen: Chosen,
+): void {
+  if (mine.length === 0) return;
+  const others = nodePorts(wish).filter(isOther);
+  for (const [i, port] of mine.entries()) {
+    const clash = [...mine.slice(0, i), ...others].find((other) => portsMeet(other, port, chosen));
+    if (clash) throw conflict(port, clash, chosen);
+  }
+}
+
+function conflict(port: NodePort, holder: NodePort, chosen: Chosen): WeftError {
+  const span = spanOf(port, chosen);
+  const text = `port ${span ? spanText(span) : port.p.published}/${port.p.proto}`;
+  const [kind, name] = holder.owner.split('/') as [string, string];
+  if (port.owner === holder.owner && port.sandbox !== holder.sandbox) {
+    return new WeftError(
+      'WEFT_CONFLICT',
+      `${text} of ${kind} "${name}" (mode=host) leads to sandbox "${holder.sandbox}" on this node and cannot lead to "${port.sandbox}" too`,
+      'run one replica a node, or publish it without a number',
+    );
+  }
+  return new WeftError('WEFT_CONFLICT', `${text} is published by ${kind} "${name}"`, 'choose another port');
+}
