@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { WeftError } from '../base/errors.js';
+import { isLocalScope } from '../model/network.js';
 import type { Stored, Table } from '../model/registry.js';
 import { type GossipRow, parseGossipRow } from '../state/gossip.js';
 import type { AgentPort } from './agent.js';
@@ -77,10 +78,18 @@ function streamOwn(agent: AgentPort, request: Request, response: ServerResponse)
   response.on('close', stop);
 }
 
+/** A network of one node, and what is on it. */
+function isOfThisNode(agent: AgentPort, stored: Stored): boolean {
+  const { networks } = agent.store.wish;
+  const network = stored.table === 'endpoints' ? networks.get((stored as Stored<'endpoints'>).spec.network) : stored;
+  return network?.table === 'networks' && isLocalScope((network as Stored<'networks'>).spec.driver);
+}
+
 /** The gossip row that tells others about an object of this node; none for what only concerns this node. */
 function ownRows(agent: AgentPort, table: Table, id: string, stored: Stored | undefined): unknown[] {
   const { name, vtep } = agent.store.self;
   if (stored && stored.origin !== 'api') return [];
+  if (stored && isOfThisNode(agent, stored)) return [];
   const stamp = { node: name, ltime: stored?.revision ?? agent.store.revision };
   const row = (to: string, key: string, value: unknown) =>
     stored ? [{ table: to, op: 'set', key, ...stamp, value }] : [{ table: to, op: 'delete', key, ...stamp }];

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { tableCommands } from './objects.js';
 import { column, type Row } from './output.js';
-import { at, bitRate, collect, given, session, waiting, waitQuery, whole } from './shared.js';
+import { at, bitRate, collect, given, integer, session, waiting, waitQuery, whole } from './shared.js';
 
 export function endpointCommands(program: Command): void {
   waiting(program.command('connect <sandbox> <network>').description('connect a sandbox to a network'))
@@ -11,12 +11,15 @@ export function endpointCommands(program: Command): void {
     .option('--service <name>', 'service it is a backend of')
     .option('--weight <n>', 'weight in balancing', whole)
     .option('--ifname <name>', 'interface name in the sandbox')
+    .option('--gw-priority <n>', 'the highest gives the default route', integer)
+    .option('--no-default-route', 'never gives the default route')
     .option('--rate-in <rate>', 'limit into the sandbox, for example 50mbit', bitRate)
     .option('--rate-out <rate>', 'limit out of the sandbox', bitRate)
     .action(async (sandbox: string, network: string, options: Row, self: Command) => {
-      const { ip, mac, alias, service, weight, ifname, rateIn, rateOut } = options;
+      const { ip, mac, alias, service, weight, ifname, gwPriority, defaultRoute, rateIn, rateOut } = options;
+      const route = { gwPriority, ...(defaultRoute === false && { defaultRoute }) };
       const bandwidth = given({ toSandbox: rateIn, fromSandbox: rateOut });
-      const body = given({ addresses: ip, mac, aliases: alias, service, weight, ifname, bandwidth });
+      const body = given({ addresses: ip, mac, aliases: alias, service, weight, ifname, bandwidth, ...route });
       const shown = await session(self).client.put<Row>(
         at('endpoints', `${sandbox}:${network}`) + waitQuery(options),
         body,

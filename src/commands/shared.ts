@@ -58,6 +58,11 @@ export function bitRate(text: string): number {
   return Math.round(Number(number) * factor);
 }
 
+export function integer(text: string): number {
+  if (!/^-?\d{1,15}$/.test(text)) throw new InvalidArgumentError('an integer is needed');
+  return Number(text);
+}
+
 /** `k=v` pairs as an object. */
 export function pairs(list: readonly string[] = []): Record<string, string> {
   return Object.fromEntries(

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { shortDigest } from '../base/digest.js';
 import type { Driver, Network } from './network.js';
 import { ip, parseWith } from './scalars.js';
 
@@ -59,4 +60,9 @@ export function optionsOf<D extends Driver>(driver: D, network: Pick<Network, 'o
     parsedOptions.set(network.options, options);
   }
   return options;
+}
+
+/** The bridge of a network in the node: as its option says, else `weft-br-` and 7 hex digits of the name's SHA-256. */
+export function bridgeName({ id, spec }: { id: string; spec: Pick<Network, 'options'> }): string {
+  return optionsOf('bridge', spec).name ?? `weft-br-${shortDigest(id, 7)}`;
 }

@@ -10,8 +10,8 @@ export interface NetworkDriver {
   network(world: World, network: Stored<'networks'>, wants: Wants): void;
   /** An endpoint of a sandbox of this node. */
   endpoint(world: World, network: Stored<'networks'>, endpoint: Stored<'endpoints'>, wants: Wants): void;
-  /** An endpoint on another node. */
-  peer(world: World, network: Stored<'networks'>, peer: Stored<'peers'>, wants: Wants): void;
+  /** An endpoint on another node; networks of one node have none. */
+  peer?(world: World, network: Stored<'networks'>, peer: Stored<'peers'>, wants: Wants): void;
   /** Another node that has an address of its own on this network (ingress). */
-  node(world: World, network: Stored<'networks'>, node: Stored<'nodes'>, wants: Wants): void;
+  node?(world: World, network: Stored<'networks'>, node: Stored<'nodes'>, wants: Wants): void;
 }

@@ -7,6 +7,7 @@ import { ALIAS_PREFIX } from '../objects/link.js';
 import { MAIN_TABLE } from '../objects/route.js';
 import { gatewayFence } from './gateway-fence.js';
 import { gatewayEndName } from './names.js';
+import { DEFAULT_ROUTE, leavesByGateway } from './routing.js';
 import { FORWARDING, speakIpv6 } from './sysctls.js';
 import { familiesOf, type GatewaySubnet, type Wants, type World } from './world.js';
 
@@ -17,8 +18,8 @@ export const GATEWAY_INTERFACE = 'gw0';
 const gatewayCache = new WeakMap<Wish, ReadonlyMap<string, ReadonlySet<Family>>>();
 
 /**
- * Sandboxes that reach the world, on any network that is not internal, and the families in which they do: IPv4 always, as
- * Docker's users expect; IPv6 where such a network has it. Made once for each reading of the wish.
+ * Sandboxes on any overlay network that is not internal, and the families in which they reach the world by it: IPv4
+ * always, as Docker's users expect; IPv6 where such a network has it. Made once for each reading of the wish.
  */
 function withGateway(wish: Wish): ReadonlyMap<string, ReadonlySet<Family>> {
   let found = gatewayCache.get(wish);
@@ -26,7 +27,7 @@ function withGateway(wish: Wish): ReadonlyMap<string, ReadonlySet<Family>> {
     const sandboxes = new Map<string, Set<Family>>();
     for (const { spec } of wish.endpoints.values()) {
       const network = wish.networks.get(spec.network);
-      if (!network || network.spec.internal) continue;
+      if (network?.spec.driver !== 'overlay' || network.spec.internal) continue;
       const families = sandboxes.get(spec.sandbox) ?? new Set<Family>([4]);
       for (const of of familiesOf(network)) families.add(of);
       sandboxes.set(spec.sandbox, families);
@@ -71,7 +72,7 @@ export function gatewayBridge(world: World, wants: Wants): void {
   gatewayFence(wants);
 }
 
-/** A sandbox's leg to it, with the default routes. */
+/** A sandbox's leg to it, with the default routes where no other network precedes. */
 export function gatewayLeg(world: World, sandbox: Stored<'sandboxes'>, wants: Wants): void {
   const why = `gateway of ${sandbox.id}`;
   const mac = endpointMac(gatewayAddress(world, sandbox.id));
@@ -90,16 +91,18 @@ export function gatewayLeg(world: World, sandbox: Stored<'sandboxes'>, wants: Wa
     port: { isolated: false, hairpin: true },
   });
   wants.add(sandbox.id, 'link', why, { type: 'veth-end', name, up: true, mtu: world.underlayMtu, mac, alias });
-  for (const of of [4, 6] as const) if (hasGateway(world, sandbox.id, of)) wayOut(world, sandbox.id, of, why, wants);
+  for (const of of [4, 6] as const)
+    if (hasGateway(world, sandbox.id, of)) legAddress(world, sandbox.id, of, why, wants);
 }
 
-/** The leg's address of a family, and the default route. */
-function wayOut(world: World, ns: Ns, of: Family, why: string, wants: Wants): void {
+/** The leg's address of a family, and the default route where an overlay gives it. */
+function legAddress(world: World, ns: Ns, of: Family, why: string, wants: Wants): void {
   const { subnet, address: via } = world.gateway[of] as GatewaySubnet;
   const dev = GATEWAY_INTERFACE;
   if (of === 6) speakIpv6(ns, dev, why, wants);
   wants.add(ns, 'address', why, { dev, ip: gatewayAddress(world, ns, of), length: parseCidr(subnet).length });
-  wants.add(ns, 'route', why, { dst: of === 4 ? '0.0.0.0/0' : '::/0', dev, via, table: MAIN_TABLE });
+  if (!leavesByGateway(world, ns, of)) return;
+  wants.add(ns, 'route', why, { dst: DEFAULT_ROUTE[of], dev, via, table: MAIN_TABLE });
 }
 
 /** Subnets for the gateway bridge; an agent takes the first that overlaps none of the node's routes, and keeps it. */

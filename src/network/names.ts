@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
+import { shortDigest } from '../base/digest.js';
 
 /**
  * Host end of a veth: `wf` and 11 hex digits of a SHA-256 (names have 15 bytes at most). `pair` says which pair it is,
  * far end's name included: where that changes it is another pair, for a near end does not show how its far end is called.
  */
 export function hostEndName(pair: string): string {
-  return `wf${createHash('sha256').update(pair).digest('hex').slice(0, 11)}`;
+  return `wf${shortDigest(pair, 11)}`;
 }
 
 /** Host ends at the gateway bridge begin so: rules of the bridge family tell them by it on kernels without `meta ibrname`. */

@@ -1,4 +1,5 @@
 import { balanceClient, balanceNetwork, balanceService } from '../balance/assign.js';
+import { isLocalScope } from '../model/network.js';
 import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import type { Wanted } from '../reconcile/plan.js';
 import { gatewayBridge, gatewayLeg, hasGateway } from './gateway.js';
@@ -9,6 +10,7 @@ import { pathRoutes } from './paths.js';
 import { hostPorts } from './ports.js';
 import { driverOf } from './registry.js';
 import { resolverRules } from './resolver-rules.js';
+import { endpointRoutes } from './routing.js';
 import { nodeRules } from './rules/node.js';
 import { sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
@@ -63,6 +65,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
       returnMap(world, network, wants);
       ingressLeg(world, network, wants);
     }
+    if (isLocalScope(network.spec.driver)) return;
     balanceNetwork(world, network, wants);
   },
   sandboxes(world, sandbox, wants) {
@@ -75,17 +78,18 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
     const network = world.wish.networks.get(endpoint.spec.network);
     if (!network) return;
     driverOf(network).endpoint(world, network, endpoint, wants);
-    balanceClient(world, network, endpoint, wants);
+    endpointRoutes(world, network, endpoint, wants);
+    if (!isLocalScope(network.spec.driver)) balanceClient(world, network, endpoint, wants);
   },
   peers(world, peer, wants) {
     const network = world.wish.networks.get(peer.spec.network);
-    if (network && isHere(world, network)) driverOf(network).peer(world, network, peer, wants);
+    if (network && isHere(world, network)) driverOf(network).peer?.(world, network, peer, wants);
   },
   nodes(world, node, wants) {
     for (const id of Object.keys(node.spec.addresses)) {
       const network = world.wish.networks.get(id);
       if (!network || !isHere(world, network)) continue;
-      driverOf(network).node(world, network, node, wants);
+      driverOf(network).node?.(world, network, node, wants);
       if (network.spec.ingress) returnElement(network, node, wants);
     }
   },

@@ -2,7 +2,8 @@ import type { Ip } from '../base/ip.js';
 import type { Stored } from '../model/registry.js';
 import type { Service } from '../model/service.js';
 import { WEFT_PROTOCOL } from '../objects/address.js';
-import { gatewayAddress, hasGateway } from './gateway.js';
+import { gatewayAddress } from './gateway.js';
+import { leavesByGateway, wayOut } from './routing.js';
 import type { Wants, World } from './world.js';
 
 /** "Came through the mesh": one bit in a sandbox, names no node (design.md section 3). */
@@ -59,7 +60,8 @@ const v4 = (endpoint: Stored<'endpoints'>): Ip => endpoint.spec.addresses.find((
  */
 function answering(world: World, { endpoint }: Membership): Ip {
   const { sandbox } = endpoint.spec;
-  return hasGateway(world, sandbox) ? gatewayAddress(world, sandbox) : v4(endpoint);
+  if (leavesByGateway(world, sandbox, FAMILY)) return gatewayAddress(world, sandbox);
+  return v4(wayOut(world, sandbox, FAMILY) ?? endpoint);
 }
 
 /** As client of its own VIP a task is untracked, so that the packet that comes back to it is new and is translated. */

@@ -2,12 +2,12 @@ import { cidrText, contains, last, overlaps, type Prefix, parseCidr } from '../b
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Endpoint } from '../model/endpoint.js';
-import type { Network } from '../model/network.js';
-import { optionsOf } from '../model/options.js';
+import { isLocalScope, type Network } from '../model/network.js';
 import { SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import type { Service } from '../model/service.js';
+import { checkDriver, checkDriverAgainst } from './check-driver.js';
 import { holdersOf } from './holders.js';
 import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
@@ -45,10 +45,10 @@ export function checkNetworkAlone(id: string, spec: Network): void {
       'leave out --encrypted',
     );
   }
-  if (spec.driver !== 'overlay') {
+  if (spec.driver !== 'overlay' && spec.driver !== 'bridge') {
     throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": driver ${spec.driver} is not supported yet`);
   }
-  optionsOf(spec.driver, spec);
+  checkDriver(id, spec);
   if (spec.subnets.length === 0) throw subnetError(`network "${id}" has no subnet`, 'give --subnet CIDR');
   const prefixes = spec.subnets.map(parseCidr);
   checkSubnets(spec, prefixes);
@@ -87,6 +87,7 @@ function checkGateway(text: string, prefix: Prefix, gateway: Ip | undefined): vo
 }
 
 function checkAgainst(id: string, spec: Network, prefixes: Prefix[], other: Stored<'networks'>): void {
+  checkDriverAgainst(id, spec, other);
   const vni = vnisOf(spec).find((mine) => vnisOf(other.spec).includes(mine));
   if (vni !== undefined) {
     throw new WeftError('WEFT_CONFLICT', `VNI ${vni} is used by network "${other.id}"`, 'choose another --vni');
@@ -171,8 +172,6 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
   const later = {
     routes: spec.routes.length > 0,
     sysctls: Object.keys(spec.sysctls).length > 0,
-    gwPriority: spec.gwPriority !== 0,
-    defaultRoute: !spec.defaultRoute,
     bandwidth: Object.keys(spec.bandwidth).length > 0 && !LIMITED.has(network.spec.driver),
   };
   for (const [what, given] of Object.entries(later)) {
@@ -193,7 +192,7 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
 }
 
 /** Drivers whose endpoints have an end on the node, where a limit is out of the container's reach. */
-const LIMITED: ReadonlySet<string> = new Set(['overlay']);
+const LIMITED: ReadonlySet<string> = new Set(['overlay', 'bridge']);
 
 /** Names that the kernel refuses or uses itself, below /proc/sys/net too, and the leg to the gateway bridge. */
 const RESERVED_INTERFACES = new Set(['.', '..', 'all', 'default', 'lo', 'gw0']);
@@ -283,6 +282,7 @@ export function checkService(wish: Wish, id: string, spec: Service): void {
   for (const network of spec.networks) {
     const stored = wish.networks.get(network);
     if (!stored) throw missing('network', network, 'weft network ls');
+    checkSpanning(stored, `service "${id}"`);
     checkFamilies(spec.vips[network] ?? []);
     for (const ip of spec.vips[network] ?? []) checkAddress(wish, stored, ip, `service ${id}`);
   }
@@ -295,6 +295,16 @@ export function checkService(wish: Wish, id: string, spec: Service): void {
     }
   }
   refuseUnsupported(id, spec);
+}
+
+/** Refuses what has parts on several nodes on a network that has not. */
+export function checkSpanning({ id, spec }: Stored<'networks'>, what: string): void {
+  if (!isLocalScope(spec.driver)) return;
+  throw new WeftError(
+    'WEFT_INVALID_ARGUMENT',
+    `${what} cannot be on network "${id}": driver ${spec.driver} ends at this node`,
+    'use an overlay network',
+  );
 }
 
 function refuseUnsupported(id: string, spec: Service): void {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { WeftError } from '../base/errors.js';
-import type { Network } from '../model/network.js';
+import { isLocalScope, type Network } from '../model/network.js';
 import { BODIES, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
 import { checkId, checkNetworkAlone } from './check.js';
@@ -73,11 +73,22 @@ export function parseGossipRow(line: string, n: number): GossipRow {
     if (row.table === 'peers') value = withMac(value as { address: string; mac?: string });
     if (row.table === 'networks') {
       value = withGateways(value as Network);
+      refuseLocal(row.key as string, value as Network);
       checkNetworkAlone(row.key as string, value as Network);
     }
     requireAllocated(row.table, row.key as string, value);
   }
   return { table: row.table, op: row.op, key: row.key ?? '', node: row.node ?? '', ltime: row.ltime ?? 0, value };
+}
+
+/** A network of one node is nobody else's business. */
+function refuseLocal(key: string, { driver }: Network): void {
+  if (!isLocalScope(driver)) return;
+  throw new WeftError(
+    'WEFT_INVALID_ARGUMENT',
+    `network "${key}" comes from another node with driver ${driver}, which ends at its node`,
+    'spread overlay networks only',
+  );
 }
 
 /** Two agents that each chose a VNI or VIP would disagree for ever: spread rows must carry theirs. */

@@ -18,6 +18,7 @@ import {
   checkSandbox,
   checkSandboxRemoval,
   checkService,
+  checkSpanning,
   missing,
 } from './check.js';
 import { checkBackendPorts, checkSandboxPorts, checkServicePorts } from './check-ports.js';
@@ -158,6 +159,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     for (const [name, ips] of Object.entries(body.addresses)) {
       checkFamilies(ips);
       const network = context.wish.networks.get(name);
+      if (network) checkSpanning(network, `an address of node "${id}"`);
       if (network) for (const ip of ips) checkAddress(context.wish, network, ip, `node ${id}`);
     }
     return body;
@@ -166,6 +168,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
   peers(context, id, body: Specs['peers']) {
     const network = context.wish.networks.get(body.network);
     if (!network) throw missing('network', body.network, 'weft network ls');
+    checkSpanning(network, `peer "${id}"`);
     checkFamilies([body.address, body.addressV6 ?? []].flat());
     for (const ip of [body.address, body.addressV6 ?? []].flat()) checkAddress(context.wish, network, ip, `peer ${id}`);
     checkVtep(context.self.vtep, body.vtep, `peer "${id}"`);

@@ -11,7 +11,22 @@ export type Bodies = Partial<Record<Table, Record<string, unknown>>>;
 
 const NETWORKS = ['a', 'b', 'in'] as const;
 const SANDBOXES = ['s1', 's2', 's3'] as const;
-const SUBNET: Record<string, string> = { a: '10.20.0', b: '10.21.0', in: '10.255.0' };
+const SUBNET: Record<string, string> = {
+  a: '10.20.0',
+  b: '10.21.0',
+  in: '10.255.0',
+  br: '10.22.0',
+};
+/** Networks of one node, one a driver, with what each may state. */
+const LOCAL: Record<string, fc.Arbitrary<Record<string, unknown>>> = {
+  br: fc.record({
+    driver: fc.constant('bridge'),
+    subnets: fc.constant(['10.22.0.0/24', 'fd22::/64']),
+    internal: fc.boolean(),
+    options: fc.constantFrom({}, { icc: 'false', name: 'mybr' }, { egress: '192.168.71.1', masquerade: 'true' }),
+  }),
+};
+const ALL = [...NETWORKS, ...Object.keys(LOCAL)];
 const VTEPS = ['192.168.72.1', '192.168.73.1'] as const;
 
 /** Hosts of a subnet: few, so that things meet. */
@@ -41,22 +56,27 @@ const PORTS = [
  * network): what the checks refuse is left out of the wish.
  */
 const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } = {
-  networks: some(NETWORKS, (id) =>
-    fc.record({
-      subnets: fc.constant([`${SUBNET[id]}.0/24`]),
-      vni: fc.constantFrom(4096 + NETWORKS.indexOf(id as 'a'), 5000 + NETWORKS.indexOf(id as 'a')),
-      ipRanges: fc.constant([`${SUBNET[id]}.128/25`]),
-      ingress: fc.constant(id === 'in'),
-      internal: fc.boolean(),
-    }),
+  networks: some(
+    ALL,
+    (id) =>
+      LOCAL[id] ??
+      fc.record({
+        subnets: fc.constant([`${SUBNET[id]}.0/24`]),
+        vni: fc.constantFrom(4096 + NETWORKS.indexOf(id as 'a'), 5000 + NETWORKS.indexOf(id as 'a')),
+        ipRanges: fc.constant([`${SUBNET[id]}.128/25`]),
+        ingress: fc.constant(id === 'in'),
+        internal: fc.boolean(),
+      }),
   ),
   sandboxes: some(SANDBOXES, () => fc.record({ ports: fc.subarray(PORTS) })),
   endpoints: some(
-    SANDBOXES.flatMap((sandbox) => NETWORKS.map((network) => `${sandbox}:${network}`)),
+    SANDBOXES.flatMap((sandbox) => ALL.map((network) => `${sandbox}:${network}`)),
     (id) =>
       fc.tuple(host, fc.option(weights, { nil: {} }), bandwidth).map(([n, rest, bandwidth]) => ({
         addresses: [address(id.split(':')[1] as string, n)],
         bandwidth,
+        gwPriority: n % 3,
+        defaultRoute: n !== 5,
         ...rest,
       })),
   ),

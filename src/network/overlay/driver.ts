@@ -1,18 +1,16 @@
-import { cidrText, contains, type Prefix, parseCidr } from '../../base/cidr.js';
-import { family, type Ip, type Mac } from '../../base/ip.js';
+import { parseCidr } from '../../base/cidr.js';
+import type { Ip, Mac } from '../../base/ip.js';
 import { bridgeMac, endpointMac } from '../../base/mac.js';
 import { laneOf, lanesOf } from '../../model/lanes.js';
-import type { Stored } from '../../model/registry.js';
-import { nameOf } from '../../model/registry.js';
+
+import { nameOf, type Stored } from '../../model/registry.js';
 import { NODE_NS } from '../../objects/kind.js';
 import { ALIAS_PREFIX } from '../../objects/link.js';
-import { MAIN_TABLE } from '../../objects/route.js';
-import { bandwidthLimits } from '../bandwidth.js';
+import { addressing } from '../addressing.js';
 import type { NetworkDriver } from '../driver.js';
 import { guardKnows, guardNetwork } from '../guard.js';
-import { hostEndName } from '../names.js';
+import { endpointPair } from '../pair.js';
 import { vtepOf } from '../paths.js';
-import { speakIpv6 } from '../sysctls.js';
 import { isLocal, networkNs, overlayMtu, type Wants, type World } from '../world.js';
 import { BRIDGE, vxlanName } from './names.js';
 import { quiet } from './sysctls.js';
@@ -55,24 +53,10 @@ export const overlay: NetworkDriver = {
 
   endpoint(world, network, endpoint, wants) {
     const ns = networkNs(network.id);
-    const { sandbox, ifname: name, mac } = endpoint.spec;
     const why = `endpoint ${endpoint.id}`;
     const mtu = overlayMtu(world, network);
-    const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
-    const dev = hostEndName(`${endpoint.id}/${name}`);
-    wants.add(ns, 'link', why, {
-      type: 'veth',
-      name: dev,
-      up: true,
-      mtu,
-      master: BRIDGE,
-      alias,
-      peer: { ns: sandbox, name, mac, mtu },
-      // A task that dials its own VIP and is chosen itself gets its frame back through the port it came from.
-      port: { hairpin: true },
-    });
-    wants.add(sandbox, 'link', why, { type: 'veth-end', name, up: true, mtu, mac, alias });
-    bandwidthLimits(endpoint, { ns, dev, mtu }, wants);
+    // A task that dials its own VIP and is chosen itself gets its frame back through the port it came from.
+    endpointPair(endpoint, { ns, master: BRIDGE, mtu, port: { hairpin: true } }, wants);
     addressing(network, endpoint.spec, why, wants);
   },
 
@@ -111,24 +95,4 @@ function tunnelRows(
 ): void {
   guardKnows(world, network, mac, dst, wants);
   wants.add(networkNs(network.id), 'fdb', why, { dev: vxlanName(lane), mac, dst, bridge: true });
-}
-
-/** The subnet of the network that has the address; stored addresses are in one. */
-const subnetOf = (network: Stored<'networks'>, ip: Ip): Prefix =>
-  lanesOf(network.spec)
-    .flatMap((lane) => lane.subnets)
-    .find((subnet) => contains(subnet, ip)) as Prefix;
-
-/** Addresses of an endpoint, and the way to the network's other subnets of its families, which are on the same segment. */
-function addressing(network: Stored<'networks'>, spec: Stored<'endpoints'>['spec'], why: string, wants: Wants): void {
-  const { sandbox, ifname: dev, addresses } = spec;
-  if (addresses.some((ip) => family(ip) === 6)) speakIpv6(sandbox, dev, why, wants);
-  const own = addresses.map((ip) => subnetOf(network, ip));
-  for (const [i, ip] of addresses.entries()) {
-    wants.add(sandbox, 'address', why, { dev, ip, length: (own[i] as Prefix).length });
-  }
-  for (const subnet of lanesOf(network.spec).flatMap((lane) => lane.subnets)) {
-    if (own.includes(subnet) || !own.some((mine) => mine.family === subnet.family)) continue;
-    wants.add(sandbox, 'route', why, { dst: cidrText(subnet), dev, table: MAIN_TABLE });
-  }
 }

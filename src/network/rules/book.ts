@@ -35,6 +35,13 @@ export class RuleBook {
     this.jump(family, 'filter', 'FORWARD', '-j WEFT-FORWARD');
   }
 
+  /** What may leave by interfaces that no rule of `forward` speaks of: after all of those, whoever wrote them. */
+  leave(family: Family, rules: readonly string[]): void {
+    this.forward(family, []);
+    this.#leaving.set(family, [...(this.#leaving.get(family) ?? []), ...rules]);
+  }
+  readonly #leaving = new Map<Family, string[]>();
+
   /** Source addresses of what leaves. */
   outgoing(family: Family, rules: readonly string[]): void {
     this.add(family, 'nat', 'WEFT-POSTROUTING', rules);
@@ -49,6 +56,8 @@ export class RuleBook {
   }
 
   write(wants: Wants): void {
+    for (const [family, rules] of this.#leaving) this.forward(family, rules);
+    this.#leaving.clear();
     for (const chain of this.#chains.values()) {
       wants.add(NODE_NS, 'iptables', `node rules (${chain.chain})`, { what: 'chain', ...chain });
     }

@@ -8,7 +8,7 @@ export const gatewayRules: Feature = (world, of, book) => {
   book.outgoing(of, [`-s ${subnet} ! -o ${GATEWAY_BRIDGE} -j MASQUERADE`]);
   book.forward(of, [
     `-o ${GATEWAY_BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
-    `-i ${GATEWAY_BRIDGE} -o ${GATEWAY_BRIDGE} -j DROP`,
-    `-i ${GATEWAY_BRIDGE} -j ACCEPT`,
+    `-o ${GATEWAY_BRIDGE} -j DROP`,
   ]);
+  book.leave(of, [`-i ${GATEWAY_BRIDGE} -j ACCEPT`]);
 };

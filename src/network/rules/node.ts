@@ -1,6 +1,7 @@
 import type { Family } from '../../base/ip.js';
 import type { Wants, World } from '../world.js';
 import { RuleBook } from './book.js';
+import { bridgeRules } from './bridge.js';
 import { gatewayRules } from './gateway.js';
 import { ingressRules } from './ingress.js';
 import { portRules } from './ports.js';
@@ -10,7 +11,7 @@ import { untrackedRules } from './untracked.js';
 export type Feature = (world: World, of: Family, book: RuleBook) => void;
 
 /** Where several write into one chain (`WEFT-FORWARD`), their rules stand in this order. */
-const FEATURES: readonly Feature[] = [untrackedRules, ingressRules, portRules, gatewayRules];
+const FEATURES: readonly Feature[] = [untrackedRules, ingressRules, portRules, gatewayRules, bridgeRules];
 
 /** The node's own rules of the IP layer: published ports in, containers out, in all networks' name. */
 export function nodeRules(world: World, wants: Wants): void {
