@@ -1,7 +1,7 @@
 import { backendsOf } from '../balance/backends.js';
 import { type Family, family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
-import type { Change } from './produce.js';
+import type { Change } from './affected.js';
 import { familiesOf } from './world.js';
 
 /** What a name resolves to; without either list it exists and is empty. */

@@ -2,6 +2,7 @@ import { balanceClient, balanceNetwork, balanceService } from '../balance/assign
 import { isLocalScope } from '../model/network.js';
 import { nameOf, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import type { Wanted } from '../reconcile/plan.js';
+import { NODE_PRODUCER, PATHS_PRODUCER } from './affected.js';
 import { gatewayBridge, gatewayLeg, hasGateway } from './gateway.js';
 import { guard } from './guard.js';
 import { ingressLeg } from './ingress.js';
@@ -15,17 +16,6 @@ import { nodeRules } from './rules/node.js';
 import { sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
 import { isHere, Wants, type World } from './world.js';
-
-/** An object of the wish that changed. */
-export interface Change {
-  table: Table;
-  id: string;
-}
-
-/** The node's own. */
-const NODE_PRODUCER = 'node';
-/** What was measured of the underlay, not asked for. */
-export const PATHS_PRODUCER = 'paths';
 
 /** Names of all producers of a wish; each but two is an object of the wish. */
 export function producers(wish: Wish): string[] {
@@ -102,21 +92,4 @@ function produceNode(world: World, wants: Wants): void {
   gatewayBridge(world, wants);
   hostPorts(world, wants);
   nodeRules(world, wants);
-}
-
-/**
- * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, so that one more among
- * 10,000 costs two producers; anything that others refer to (a network, an endpoint, a node's being alive) concerns all.
- */
-export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
-  if (!changes.every((change) => change.table === 'peers')) return 'all';
-  const out = new Set<string>();
-  for (const change of changes) {
-    out.add(nameOf(change));
-    for (const wish of [before, after]) {
-      const service = wish.peers.get(change.id)?.spec.service;
-      if (service !== undefined) out.add(`service/${service}`);
-    }
-  }
-  return [...out];
 }

@@ -213,7 +213,8 @@ export class Loop extends EventEmitter<LoopEvents> {
     for (const clash of result.clashes) {
       failed.add(this.#fail(clash.ns, clash.kind, clash.key, clash.owner, clashError(clash), now));
     }
-    for (const op of result.done) if (isDrift(op, causes, wished, this.#failing)) this.#drifted({ op, at: now });
+    for (const op of result.done)
+      if (isDrift(op, causes, [wished, this.#wishKeys], this.#failing)) this.#drifted({ op, at: now });
     this.#forgive(dirt, failed);
     const looked = ({ ns, kind, key }: Held | Clash) => covers(dirt, ns, kind, key);
     this.held = [...this.held.filter((h) => !looked(h)), ...result.held];
@@ -285,9 +286,17 @@ function clashError(clash: Clash): WeftError {
   return new WeftError('WEFT_CONFLICT', clash.text, 'remove or rename the other object; weft looks again by itself');
 }
 
-/** Neither the wish nor an earlier failure nor the first look explains the operation. */
-function isDrift(op: Op, causes: ReadonlySet<Cause>, wished: Dirt, failing: ReadonlyMap<string, unknown>): boolean {
+/**
+ * Neither the wish nor an earlier failure nor the first look explains the operation.
+ * @param wished what changes of the wish concern: those the pass began with, and those that came while it ran
+ */
+function isDrift(
+  op: Op,
+  causes: ReadonlySet<Cause>,
+  wished: readonly Dirt[],
+  failing: ReadonlyMap<string, unknown>,
+): boolean {
   if (causes.has('start')) return false;
-  if (covers(wished, op.ns, op.kind, op.key)) return false;
+  if (wished.some((dirt) => covers(dirt, op.ns, op.kind, op.key))) return false;
   return ![op.key, WHOLE].some((key) => failing.has(`${op.ns}|${op.kind}|${key}`));
 }

@@ -14,7 +14,7 @@ async function rulesOf(model: Model, node: LabNode): Promise<string> {
       if (line === '' || line.startsWith('#')) continue;
       const steady = line
         .replace(/\[\d+:\d+\]|packets \d+ bytes \d+|expires \S+/g, '')
-        .replace(/127\.0\.0\.11:\d+|--sport \d+|sport \d+/g, 'PORT');
+        .replace(/127\.0\.0\.11:\d+|port (set )?\d+|0x[0-9a-f]{4}(?= @th)/g, 'PORT');
       parts.push(`${where}: ${steady}`);
     }
   };

@@ -6,8 +6,8 @@ import { nameServersOf } from '../../src/agent/upstreams.js';
 import type { View } from '../../src/dns/view.js';
 import { type PatchJson, parseView, patchView } from '../../src/dns/view-json.js';
 import type { Stored, Wish } from '../../src/model/registry.js';
+import type { Change } from '../../src/network/affected.js';
 import { affectedNames, type NetworkNames, networkNames, sandboxNames } from '../../src/network/names-view.js';
-import type { Change } from '../../src/network/produce.js';
 import { StoreRig } from '../support/store.js';
 
 const VTEP = '192.168.72.1';

@@ -1,0 +1,61 @@
+import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
+import { isHere } from './world.js';
+
+/** An object of the wish that changed. */
+export interface Change {
+  table: Table;
+  id: string;
+}
+
+/** Producers that are no objects of the wish: the node's own, and what was measured of the underlay, not asked for. */
+export const NODE_PRODUCER = 'node';
+export const PATHS_PRODUCER = 'paths';
+
+/**
+ * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, so that one more among
+ * 10,000 costs two producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more
+ * among hundreds does not cost hundreds. Anything else that others refer to (a network, a node's being alive) concerns all.
+ */
+export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
+  const out = new Set<string>();
+  for (const change of changes) {
+    const concerns = CONCERNS[change.table];
+    if (!concerns) return 'all';
+    out.add(nameOf(change));
+    for (const wish of [before, after]) for (const name of concerns(wish, change.id)) out.add(name);
+    const network = change.table === 'endpoints' ? networkOf(change.id) : undefined;
+    if (network !== undefined && carries(before, network) !== carries(after, network)) return 'all';
+  }
+  return [...out];
+}
+
+const CONCERNS: Partial<Record<Table, (wish: Wish, id: string) => string[]>> = {
+  peers: (wish, id) => servedBy(wish.peers.get(id)),
+  sandboxes: (wish, id) => [NODE_PRODUCER, ...within(wish, id)],
+  endpoints(wish, id) {
+    const stored = wish.endpoints.get(id);
+    if (!stored) return [];
+    const { sandbox, network, addresses } = stored.spec;
+    const place = [nameOf({ table: 'sandboxes', id: sandbox }), nameOf({ table: 'networks', id: network })];
+    const claimants = [...wish.peers.values()].filter(
+      ({ spec }) => spec.network === network && addresses.includes(spec.address),
+    );
+    // Which of its interfaces gives the default route is decided among all of a sandbox's.
+    return [NODE_PRODUCER, ...place, ...within(wish, sandbox), ...servedBy(stored), ...claimants.map(nameOf)];
+  },
+};
+
+/** Endpoints of a sandbox. */
+const within = (wish: Wish, sandbox: string): string[] =>
+  [...wish.endpoints.values()].filter(({ spec }) => spec.sandbox === sandbox).map(nameOf);
+
+const servedBy = (stored: Stored<'peers'> | Stored<'endpoints'> | undefined): string[] =>
+  stored?.spec.service === undefined ? [] : [nameOf({ table: 'services', id: stored.spec.service })];
+
+const networkOf = (endpoint: string): string => endpoint.slice(endpoint.indexOf(':') + 1);
+
+/** Does the node carry the network? All that is said of a network elsewhere depends on it. */
+function carries(wish: Wish, id: string): boolean {
+  const network = wish.networks.get(id);
+  return network !== undefined && isHere({ wish }, network);
+}
