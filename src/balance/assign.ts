@@ -1,5 +1,5 @@
 import { bridgeMac, endpointMac } from '../base/mac.js';
-import type { Stored } from '../model/registry.js';
+import type { Stored, Wish } from '../model/registry.js';
 import { BRIDGE } from '../network/overlay/names.js';
 import { familiesOf, isHere, networkNs, ownIngressAddresses, type Wants, type World } from '../network/world.js';
 import { backendsOf, publishedFrontends } from './backends.js';
@@ -15,8 +15,22 @@ function arenaOf(world: World, network: Stored<'networks'>): Arena {
   };
 }
 
+const servedCache = new WeakMap<Wish, ReadonlySet<string>>();
+
+/** Networks with a VIP, and the ingress network: on others no frame shall pay for a balancer. Made once for each reading of the wish. */
+function isServed({ wish }: World, { id, spec }: Stored<'networks'>): boolean {
+  let served = servedCache.get(wish);
+  if (!served) {
+    const balanced = [...wish.services.values()].filter((service) => service.spec.mode === 'vip');
+    served = new Set(balanced.flatMap((service) => service.spec.networks));
+    servedCache.set(wish, served);
+  }
+  return spec.ingress || served.has(id);
+}
+
 /** What balancing needs in a network's namespace whatever its services. */
 export function balanceNetwork(world: World, network: Stored<'networks'>, wants: Wants): void {
+  if (!isServed(world, network)) return;
   const arena = arenaOf(world, network);
   const balancer = BALANCERS[world.balancer.name];
   balancer.arena(world, arena, wants);
@@ -31,6 +45,7 @@ export function balanceClient(
   endpoint: Stored<'endpoints'>,
   wants: Wants,
 ): void {
+  if (!isServed(world, network)) return;
   BALANCERS[world.balancer.name].client(world, arenaOf(world, network), endpoint.spec.mac, wants);
 }
 

@@ -151,8 +151,12 @@ test('rules: chains with their rules in words, jumps with their hooks, sets with
   t.like(
     rows.find((row) => row.chain === 'balance'),
     {
-      ...{ namespace: 'net-app', what: 'chain', table: 'bridge weft', hook: 'prerouting -150', count: 2 },
-      rules: ['ether daddr != 02:57:c0:a8:47:01 accept', 'meta protocol ip goto l4-4'],
+      ...{ namespace: 'net-app', what: 'chain', table: 'bridge weft', hook: 'prerouting -150', count: 3 },
+      rules: [
+        'ether daddr != 02:57:c0:a8:47:01 accept',
+        'meta protocol ip jump l4-4',
+        'meta mark != 0x0 meta mark set 0x0',
+      ],
     },
   );
   const ingress = rows.filter((row) => row.chain === 'WEFT-INGRESS');

@@ -1,28 +1,16 @@
 import test from 'ava';
 import { produce, producers } from '../../src/network/produce.js';
-import type { World } from '../../src/network/world.js';
 import { NODE_NS } from '../../src/objects/kind.js';
 import { elementOfKey, type NftChain, type NftElement, type NftObject, nftKind } from '../../src/objects/nft.js';
 import { type Bodies, wishOf } from '../contract/wish.js';
-import { SELF } from '../support/store.js';
+import { plainWorld } from '../support/world.js';
 
 const APP = { subnets: ['10.20.0.0/24'], vni: 4097 };
 const peer = (n: number, vtep: string) => ({ network: 'app', address: `10.20.0.${n}`, vtep });
 
 /** Objects of the guard: what table weft of the IP layer has in the node's namespace. */
 function guardOf(stated: Bodies, nftInet = true): NftObject[] {
-  const world: World = {
-    wish: wishOf(stated),
-    self: { ...SELF, dataPathPort: 4789 },
-    underlayMtu: 1500,
-    smallPaths: new Map(),
-    balancer: { name: 'nft', bridgeConntrack: false },
-    nftInet,
-    gateway: { 4: { subnet: '172.31.0.0/16', address: '172.31.0.1' } },
-    number: (_space, _name, first) => first,
-    chosenPort: () => undefined,
-    resolverPorts: () => undefined,
-  };
+  const world = plainWorld(wishOf(stated), { nftInet });
   return producers(world.wish)
     .flatMap((producer) => produce(world, producer))
     .filter(({ ns, kind }) => ns === NODE_NS && kind === 'nft')

@@ -1,4 +1,15 @@
-import { accept, ether, goto, is, map, meta, raw, type Statement, set, type Target } from '../../codec/nft/build.js';
+import {
+  backToCaller,
+  ether,
+  goto,
+  is,
+  map,
+  meta,
+  raw,
+  type Statement,
+  set,
+  type Target,
+} from '../../codec/nft/build.js';
 import type { TableWriter } from '../../network/bridge-table.js';
 import type { Arena } from '../balancer.js';
 
@@ -31,8 +42,8 @@ export function errorChains(w: TableWriter, arena: Arena, mark: Target<'mark'>, 
   const recall = set(meta.mark, map([client, clientPort, proto, vip, vipPort], 'flows4'));
   w.chain('err4', [
     ...(tracked ? [] : [[plain, recall]]),
-    [plain, toward('live'), accept],
-    [plain, toward('drain'), accept],
+    [plain, toward('live'), backToCaller],
+    [plain, toward('drain'), backToCaller],
   ]);
   w.chain(
     'icmp4',

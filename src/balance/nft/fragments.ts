@@ -1,4 +1,4 @@
-import { accept, anyOf, ether, goto, ip, jump, learn, map, raw, type Statement, set } from '../../codec/nft/build.js';
+import { anyOf, ether, goto, ip, jump, learn, map, raw, type Statement, set } from '../../codec/nft/build.js';
 import type { TableWriter } from '../../network/bridge-table.js';
 
 /** Fields of struct iphdr (RFC 791): identification; flags and offset; protocol. */
@@ -29,7 +29,7 @@ export function fragmentChain(w: TableWriter): void {
     flags: ['timeout', 'dynamic'],
     size: FRAGMENTED_MAX,
   });
-  w.chain('frag4', [[set(ether.daddr, map(datagram, 'frags4')), accept]]);
+  w.chain('frag4', [[set(ether.daddr, map(datagram, 'frags4'))]]);
   const note = { data: ether.daddr };
   w.chain('note4', [
     // An update keeps the value of an element that exists, and identifications come round.
