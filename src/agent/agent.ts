@@ -300,10 +300,11 @@ export class Agent implements AgentPort {
 
   #world(): World {
     const { node: name, advertise: vtep, dataPathPort } = this.options;
+    const { mtu, vrf, addresses } = this.#underlay;
     return {
       wish: this.store.wish,
-      self: { name, vtep, dataPathPort, ...(this.#underlay.vrf !== undefined && { vrf: this.#underlay.vrf }) },
-      underlayMtu: this.#underlay.mtu,
+      self: { name, vtep, dataPathPort, addresses, ...(vrf !== undefined && { vrf }) },
+      underlayMtu: mtu,
       smallPaths: this.#dismantling ? new Map() : this.#underlay.smallPaths,
       balancer: this.#balancer,
       nftInet: this.#nftInet,

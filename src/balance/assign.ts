@@ -1,3 +1,4 @@
+import { bits, family, type Ip, primary } from '../base/ip.js';
 import { bridgeMac, endpointMac } from '../base/mac.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { BRIDGE } from '../network/overlay/names.js';
@@ -35,7 +36,10 @@ export function balanceNetwork(world: World, network: Stored<'networks'>, wants:
   const balancer = BALANCERS[world.balancer.name];
   balancer.arena(world, arena, wants);
   if (!arena.ingress) return;
-  for (const own of ownIngressAddresses(world, network)) balancer.ingress(world, arena, own, endpointMac(own), wants);
+  const addresses = ownIngressAddresses(world, network);
+  for (const own of addresses) {
+    balancer.ingress(world, arena, own, endpointMac(primary(addresses) as Ip), wants);
+  }
 }
 
 /** An endpoint of this node, as a client of VIPs. */
@@ -61,15 +65,15 @@ export function balanceService(world: World, service: Stored<'services'>, wants:
 
 function vip(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
   const arena = arenaOf(world, network);
-  for (const family of arena.families) {
-    const vips = (service.spec.vips[network.id] ?? []).filter((ip) => ip.includes(':') === (family === 6));
+  for (const of of arena.families) {
+    const vips = (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
     for (const ip of vips) {
-      // The bridge answers ARP and ping for the VIP, and refuses what finds no backend.
-      wants.add(arena.ns, 'address', `VIP of ${service.id}`, { dev: BRIDGE, ip, length: family === 6 ? 128 : 32 });
+      // The bridge answers ARP, ND and ping for the VIP, and refuses what finds no backend.
+      wants.add(arena.ns, 'address', `VIP of ${service.id}`, { dev: BRIDGE, ip, length: bits(of) });
     }
-    const frontends = vips.map((ip, i) => ({ ip, label: `${family}-${i}` }));
-    const backends = backendsOf(world.wish, service.id, network.id, family);
-    const assignment = { service, network: network.id, family, frontends, backends };
+    const frontends = vips.map((ip, i) => ({ ip, label: `${of}-${i}` }));
+    const backends = backendsOf(world.wish, service.id, network.id, of);
+    const assignment = { service, network: network.id, family: of, frontends, backends };
     BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
   }
 }
@@ -77,11 +81,11 @@ function vip(world: World, network: Stored<'networks'>, service: Stored<'service
 function publish(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
   const arena = arenaOf(world, network);
   for (const own of ownIngressAddresses(world, network)) {
-    const family = own.includes(':') ? 6 : 4;
-    if (!arena.families.includes(family)) continue;
+    const of = family(own);
+    if (!arena.families.includes(of)) continue;
     const frontends = publishedFrontends(own, service.spec.publish);
-    const backends = backendsOf(world.wish, service.id, network.id, family);
-    const assignment = { service, network: network.id, family, frontends, backends } as const;
+    const backends = backendsOf(world.wish, service.id, network.id, of);
+    const assignment = { service, network: network.id, family: of, frontends, backends };
     BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
   }
 }

@@ -39,6 +39,16 @@ export function family(ip: Ip): Family {
   return ip.includes(':') ? 6 : 4;
 }
 
+/** Of the addresses of one interface the one that names it: the IPv4 address where there is one. */
+export function primary(addresses: readonly Ip[]): Ip | undefined {
+  return addresses.find((ip) => family(ip) === 4) ?? addresses[0];
+}
+
+/** `ADDRESS:PORT`, an IPv6 address in brackets. */
+export function withPort(ip: Ip, port: number): string {
+  return family(ip) === 4 ? `${ip}:${port}` : `[${ip}]:${port}`;
+}
+
 /** Number of bits of an address of that family: 32 or 128. */
 export function bits(of: Family): 32 | 128 {
   return of === 4 ? 32 : 128;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { WeftError } from './errors.js';
-import { family, type Ip, ipBytes, type Mac } from './ip.js';
+import { family, type Ip, ipBytes, ipText, type Mac } from './ip.js';
 
 /** Six bytes. @throws WEFT_INVALID_ADDRESS */
 export function macBytes(text: Mac): Uint8Array {
@@ -37,6 +37,12 @@ export function endpointMac(ip: Ip): Mac {
 /** MAC of br0 on the node with that VTEP address: `02:57:` + four bytes, one per node so that frames name a node. */
 export function bridgeMac(vtep: Ip): Mac {
   return macText(Uint8Array.of(2, 0x57, ...fourBytes(vtep)));
+}
+
+/** The link-local address that follows from a MAC (RFC 4291 appendix A, modified EUI-64). */
+export function linkLocal(mac: Mac): Ip {
+  const [a, b, c, d, e, f] = macBytes(mac) as unknown as [number, number, number, number, number, number];
+  return ipText(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f));
 }
 
 function fourBytes(ip: Ip): Uint8Array {

@@ -33,7 +33,12 @@ export function addressing(
   wants: Wants,
 ): void {
   const { sandbox, ifname: dev, addresses } = spec;
-  if (addresses.some((ip) => family(ip) === 6)) speakIpv6(sandbox, dev, why, wants);
+  if (addresses.some((ip) => family(ip) === 6)) {
+    speakIpv6(sandbox, dev, why, wants);
+    // Answers in a VIP's name ask for the next hop's MAC from the link-local address: while the kernel looks for
+    // duplicates of it, a new task would be mute for up to two seconds.
+    wants.sysctls(sandbox, why, { 'net/ipv6/conf/default/accept_dad': 0 });
+  }
   const own = addresses.map((ip) => subnetOf(network, ip));
   for (const [i, ip] of addresses.entries()) {
     wants.add(sandbox, 'address', why, { dev, ip, length: (own[i] as Prefix).length });

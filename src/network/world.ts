@@ -11,6 +11,11 @@ export interface Self {
   /** VRF that the VTEP address is in. */
   vrf?: string;
   dataPathPort: number;
+  /**
+   * The address as which callers appear elsewhere whose own means nothing there: of each family that the node has one
+   * of; the VTEP of its own family.
+   */
+  addresses: Readonly<Partial<Record<Family, Ip>>>;
 }
 
 /** Everything that the pure functions from wish to kernel objects may look at. */

@@ -237,7 +237,7 @@ class Agent {
   #world(wish: Wish): World {
     return {
       wish,
-      self: { ...SELF, dataPathPort: 4789 },
+      self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
       underlayMtu: 1500,
       smallPaths: new Map(),
       balancer: this.host.balancer,

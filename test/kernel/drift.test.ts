@@ -142,7 +142,7 @@ const NFT_BALANCER: readonly Tampering[] = [
   {
     what: 'deletes a backend',
     where: 'net-app',
-    script: `nft delete element bridge weft live4 { ${VIP} . 0x0a140015 }`,
+    script: `nft delete element bridge weft live4 { ${VIP[4]} . 0x0a140015 }`,
     look: 'tables',
     withinMs: TOLD_MS,
     told: /add nft element bridge weft live4 \w+ in net-app: missing: service web/,
@@ -267,7 +267,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'ip
     for (const i of NODES) {
       t.same(Object.values(await lab.outside.ask('tcp', underlay(i), PUBLISHED, 30)), [10, 10, 10], `node ${i}`);
     }
-    t.same(Object.values(await lab.container(1).ask('udp', VIP, TARGET, 30)), [10, 10, 10]);
+    t.same(Object.values(await lab.container(1).ask('udp', VIP[4], TARGET, 30)), [10, 10, 10]);
   });
 }
 

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { type Family, withPort } from '../../src/base/ip.js';
+import { type Caller, callersOf } from './mesh-callers.js';
 import {
   appAddress,
-  CLIENT,
   MeshLab,
   NODES,
+  type NodeNumber,
   PUBLISHED,
   REPLICA_NAMES,
   REPLICAS,
@@ -18,69 +20,7 @@ import { PATIENCE_MS, type Traffic } from './traffic-port.js';
 
 const PROTOS: readonly Proto[] = ['tcp', 'udp'];
 const NEEDS: readonly Need[] = ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'iptables-nat'];
-
-/** Who calls, what, and the address that a replica shall see. */
-interface Caller {
-  name: string;
-  from: (lab: MeshLab) => Traffic;
-  host: string;
-  port: number;
-  seen: string;
-}
-
-const CALLERS: readonly Caller[] = [
-  {
-    name: 'a container beside replicas',
-    from: (lab) => lab.container(1),
-    host: VIP,
-    port: TARGET,
-    seen: appAddress(11),
-  },
-  {
-    name: 'a container on the node without',
-    from: (lab) => lab.container(3),
-    host: VIP,
-    port: TARGET,
-    seen: appAddress(13),
-  },
-  { name: 'a replica', from: (lab) => lab.replica('b1'), host: VIP, port: TARGET, seen: appAddress(REPLICAS.b1.host) },
-  ...NODES.map((i) => ({
-    name: `outside through node ${i}`,
-    from: (lab: MeshLab) => lab.outside,
-    host: underlay(i),
-    port: PUBLISHED,
-    seen: CLIENT,
-  })),
-  {
-    name: 'a node at its own address',
-    from: (lab) => lab.onNode(1),
-    host: underlay(1),
-    port: PUBLISHED,
-    seen: underlay(1),
-  },
-  { name: 'a node at 127.0.0.1', from: (lab) => lab.onNode(2), host: '127.0.0.1', port: PUBLISHED, seen: underlay(2) },
-  {
-    name: 'a node at another node',
-    from: (lab) => lab.onNode(1),
-    host: underlay(3),
-    port: PUBLISHED,
-    seen: underlay(1),
-  },
-  {
-    name: 'a container at its node',
-    from: (lab) => lab.container(1),
-    host: underlay(1),
-    port: PUBLISHED,
-    seen: underlay(1),
-  },
-  {
-    name: 'a replica at another node',
-    from: (lab) => lab.replica('b1'),
-    host: underlay(2),
-    port: PUBLISHED,
-    seen: underlay(1),
-  },
-];
+const NEEDS6: readonly Need[] = ['ip6tables-nat', 'ip6tables-notrack'];
 
 /** `b1 10.20.0.11` ten times, and so on. */
 function evenly(names: readonly string[], seen: string, times: number): Tally {
@@ -126,12 +66,14 @@ class Standing {
 
 /**
  * What the mesh promises, whatever the balancer. One world, built once: making it costs a guest 20 s. The order matters:
- * each test leaves three active replicas behind.
+ * each test leaves three active replicas behind. What does not depend on the family is asked of IPv4 alone.
  */
-export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
-  if (!needs(t, [...NEEDS, ...more])) return;
-  const lab = new MeshLab(lb);
+export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: readonly Family[] = [4]): void {
+  if (!needs(t, [...NEEDS, ...(families.includes(6) ? NEEDS6 : []), ...more])) return;
+  const lab = new MeshLab(lb, families);
   t.teardown(() => lab.down());
+  const callers = families.flatMap(callersOf);
+  const of = families[0] as Family;
 
   t.test('three agents come up', async (t) => {
     await lab.network();
@@ -143,7 +85,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
     }
   });
 
-  for (const { name, from, host, port, seen } of CALLERS) {
+  for (const { name, from, host, port, seen } of callers) {
     t.test(`${name} reaches every replica in turn`, async (t) => {
       for (const proto of PROTOS) {
         t.same(await from(lab).ask(proto, host, port, 30), evenly(REPLICA_NAMES, seen, 10), `${proto} ${host}:${port}`);
@@ -152,21 +94,33 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
   }
 
   t.test('a VIP answers ping', async (t) => {
-    for (const i of NODES) t.match(lab.sh(lab.pin(i, `c${i}`), `ping -c1 -W2 ${VIP}`), '1 received');
+    for (const vip of families.map((of) => VIP[of])) {
+      for (const i of NODES) t.match(lab.sh(lab.pin(i, `c${i}`), `ping -c1 -W2 ${vip}`), '1 received');
+    }
   });
+
+  if (families.includes(6)) {
+    t.test('the published port at ::1 is refused at once', async (t) => {
+      for (const proto of PROTOS) {
+        const { tally, ms } = await lab.onNode(2).timed(proto, '::1', PUBLISHED, 20);
+        t.same(tally, { ECONNREFUSED: 20 }, proto);
+        t.ok(ms < 20 * (inGuest() ? 60 : 20), `${ms} ms for 20`);
+      }
+    });
+  }
 
   if (lb === 'ipvs') t.test('ipvsadm agrees', async (t) => ipvsadm(t, lab));
 
   t.test('a draining replica keeps its flows and gets no new one; removed, it loses them at once', async (t) => {
     const standing = new Standing(lab);
-    await standing.open(CALLERS, 3);
+    await standing.open(callers, 3);
     const before = await standing.say();
     const onB2 = before.filter(({ text }) => text.startsWith('b2 ')).length;
     t.equal(onB2, before.length / 3, 'a third of the flows is with b2');
 
     await lab.change('b2', { state: 'draining' });
     t.same(await standing.say(), before, 'no flow moves');
-    for (const { name, from, host, port } of CALLERS) {
+    for (const { name, from, host, port } of callers) {
       for (const proto of PROTOS) {
         const tally = byReplica(await from(lab).ask(proto, host, port, 20));
         t.same(tally, { b1: 10, b3: 10 }, `${name}, ${proto}: no new flow for it`);
@@ -188,33 +142,33 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
       kept.filter(({ text }) => /^b/.test(text)),
       'its return disturbs nobody',
     );
-    t.same(byReplica(await lab.container(3).ask('tcp', VIP, TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
+    t.same(byReplica(await lab.container(3).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
   });
 
   t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
     await alive(lab, false);
-    for (const caller of [CALLERS[0], CALLERS[1], CALLERS[3], CALLERS[5]] as Caller[]) {
+    for (const caller of [callers[0], callers[1], callers[3], callers[5]] as Caller[]) {
       const tally = byReplica(await caller.from(lab).ask('tcp', caller.host, caller.port, 20));
       t.same(tally, { b1: 10, b2: 10 }, caller.name);
     }
     await alive(lab, true);
-    t.same(byReplica(await lab.container(1).ask('tcp', VIP, TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
+    t.same(byReplica(await lab.container(1).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
   });
 
-  for (const state of ['draining', 'gone'] as const) {
+  for (const state of families.includes(6) ? (['gone'] as const) : (['draining', 'gone'] as const)) {
     t.test(`where all replicas are ${state}, every one of 100 connects is refused at once`, async (t) => {
       for (const name of REPLICA_NAMES) await (state === 'gone' ? lab.disconnect(name) : lab.change(name, { state }));
-      const callers = CALLERS.filter(({ name }) => state === 'draining' || !name.startsWith('a replica'));
-      for (const { name, from, host, port } of callers) {
+      const asked = callers.filter(({ name }) => state === 'draining' || !name.startsWith('a replica'));
+      for (const { name, from, host, port } of asked) {
         for (const proto of PROTOS) {
           const { tally, ms } = await from(lab).timed(proto, host, port, 100);
           t.same(tally, { ECONNREFUSED: 100 }, `${name}, ${proto}`);
           t.ok(ms < 100 * (inGuest() ? 60 : 20), `${ms} ms for 100`);
         }
       }
-      t.match(lab.sh(lab.pin(1, 'c1'), `ping -c1 -W2 ${VIP}`), '1 received', 'the VIP answers ping all the same');
+      t.match(lab.sh(lab.pin(1, 'c1'), `ping -c1 -W2 ${VIP[of]}`), '1 received', 'the VIP answers ping all the same');
       for (const name of REPLICA_NAMES) await lab.change(name, {});
-      t.same(byReplica(await lab.outside.ask('udp', underlay(3), PUBLISHED, 30)), { b1: 10, b2: 10, b3: 10 });
+      t.same(byReplica(await lab.outside.ask('udp', underlay(3, of), PUBLISHED, 30)), { b1: 10, b2: 10, b3: 10 });
     });
   }
 
@@ -222,16 +176,15 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
     const gap = inGuest() ? 100 : 2;
     const loaded = [lab.container(1), lab.container(3), lab.outside];
     for (const proto of PROTOS) {
-      await lab.container(1).load(proto, VIP, TARGET, gap);
-      await lab.container(3).load(proto, VIP, TARGET, gap);
-      for (const i of NODES) await lab.outside.load(proto, underlay(i), PUBLISHED, gap);
+      await lab.container(1).load(proto, VIP[of], TARGET, gap);
+      await lab.container(3).load(proto, VIP[of], TARGET, gap);
+      for (const i of NODES) await lab.outside.load(proto, underlay(i, of), PUBLISHED, gap);
     }
     for (const i of NODES) {
       await lab.lab.node(i).kill9();
       await sleep(200);
       await lab.lab.node(i).start();
-      const lives = lab.log(i).filter(({ msg }) => /^adopted/.test(String(msg)));
-      t.match(lives.at(-1)?.msg, /^adopted [1-9]\d* objects, 0 changes$/, `node ${i}`);
+      t.match(adoption(lab, i), ADOPTED, `node ${i}`);
     }
     for (const traffic of loaded) {
       const { tally, longestMs } = await traffic.relax();
@@ -244,8 +197,13 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
   });
 
   t.test('datagrams of 4000 bytes arrive, fragments and all', async (t) => {
-    for (const { name, from, host, port, seen } of CALLERS) {
+    for (const { name, of, from, host, port, seen } of callers) {
       const traffic = from(lab);
+      if (of === 6) {
+        // Nobody but the sender fragments in IPv6: it has to be told of the smaller MTU of the overlay first.
+        await traffic.open(`first ${name}`, 'udp', host, port);
+        await traffic.say(`first ${name}`, 4000);
+      }
       for (let i = 0; i < 3; i++) {
         const flow = `big ${name} ${i}`;
         await traffic.open(flow, 'udp', host, port);
@@ -261,10 +219,12 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
       for (const name of REPLICA_NAMES) {
         const { node } = REPLICAS[name];
         // What a replica learned of the path it remembers for ten minutes.
-        lab.sh(lab.pin(node, name), 'ip route flush cache');
+        lab.sh(lab.pin(node, name), 'ip route flush cache; ip -6 route flush cache');
       }
-      const got = await lab.outside.download(underlay(i), PUBLISHED, 200_000, 4 * PATIENCE_MS);
-      t.equal(got, 200_000, `through node ${i}`);
+      for (const of of families) {
+        const got = await lab.outside.download(underlay(i, of), PUBLISHED, 200_000, 4 * PATIENCE_MS);
+        t.equal(got, 200_000, `through node ${i}, IPv${of}`);
+      }
     }
     lab.sh(lab.netns('router'), 'ip link set client mtu 1500');
   });
@@ -272,17 +232,26 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[]): void {
   t.test('taken down, nothing of it is left on the nodes', async (t) => {
     for (const i of NODES) {
       await lab.api(i).post('/v1/down');
-      const rules = lab.sh(lab.netns(i), 'iptables-save');
+      const rules = lab.sh(lab.netns(i), 'iptables-save; ip6tables-save');
       t.notMatch(rules, /WEFT-(?!USER)/, `rules of node ${i}`);
       t.notMatch(lab.sh(lab.netns(i), 'ip -o link'), /weft/, `links of node ${i}`);
     }
   });
 }
 
+const ADOPTED = /^adopted [1-9]\d* objects, 0 changes$/;
+
+/** What the agent of a node said when it came up last. */
+const adoption = (lab: MeshLab, node: NodeNumber): unknown =>
+  lab
+    .log(node)
+    .filter(({ msg }) => /^adopted/.test(String(msg)))
+    .at(-1)?.msg;
+
 /** Every node's control plane says whether node 2 lives. */
 let saidAt = 1_000_000;
 async function alive(lab: MeshLab, is: boolean): Promise<void> {
-  const value = { vtep: underlay(2), addresses: { ingress: ['10.0.0.102'] }, alive: is };
+  const value = { ...lab.nodeRow(2), alive: is };
   const row = { table: 'nodes', op: 'set', key: 'n2', node: 'n2', ltime: ++saidAt, value };
   for (const i of NODES) if (i !== 2) await lab.api(i).post('/v1/gossip?wait=applied', `${JSON.stringify(row)}\n`);
 }
@@ -291,11 +260,16 @@ async function ipvsadm(t: Test, lab: MeshLab): Promise<void> {
   for (const i of NODES) {
     const table = lab.sh(lab.pin(i, 'net-app'), 'ipvsadm -Ln');
     const services = table.split(/^FWM +/m).slice(1);
-    t.equal(services.length, 2, 'one for streams, one for datagrams');
-    for (const service of services) {
-      t.match(service, /^\d+ rr\n/);
-      for (const name of REPLICA_NAMES) {
-        t.match(service, new RegExp(`-> ${appAddress(REPLICAS[name].host)}:0 +Route +1 `), `node ${i}, ${name}`);
+    t.equal(services.length, 2 * lab.families.length, 'of each family one for streams, one for datagrams');
+    for (const of of lab.families) {
+      const mine = services.filter((service) => service.includes(' IPv6 ') === (of === 6));
+      t.equal(mine.length, 2, `IPv${of}`);
+      for (const service of mine) {
+        t.match(service, /^\d+ (IPv6 )?rr\n/);
+        for (const name of REPLICA_NAMES) {
+          const server = withPort(appAddress(REPLICAS[name].host, of), 0).replace(/[[\]]/g, '\\$&');
+          t.match(service, new RegExp(`-> ${server} +Route +1 `), `node ${i}, ${name}`);
+        }
       }
     }
   }

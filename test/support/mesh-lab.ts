@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import type { ApiClient } from '../../src/api/client.js';
+import type { Family } from '../../src/base/ip.js';
 import { loadNative } from '../../src/kernel/real/native.js';
 import { Lab, patient } from './lab.js';
 import { Traffic } from './traffic-port.js';
@@ -13,19 +14,22 @@ import { Traffic } from './traffic-port.js';
 export const NODES = [1, 2, 3] as const;
 export type NodeNumber = (typeof NODES)[number];
 
-export const VIP = '10.20.0.200';
+/** By family, as all addresses here. */
+export const VIP = { 4: '10.20.0.200', 6: 'fd20::200' } as const;
 /** Published, TCP and UDP; the tasks listen on TARGET. */
 export const PUBLISHED = 8080;
 export const TARGET = 80;
-export const CLIENT = '192.168.70.1';
+export const CLIENT = { 4: '192.168.70.1', 6: '2001:db8:70::1' } as const;
 
 /** Replicas: their node and the last byte of their addresses. */
 export const REPLICAS = { b1: { node: 1, host: 21 }, b2: { node: 1, host: 22 }, b3: { node: 2, host: 23 } } as const;
 export type Replica = keyof typeof REPLICAS;
 export const REPLICA_NAMES = Object.keys(REPLICAS) as Replica[];
 
-export const underlay = (node: NodeNumber): string => `192.168.7${node}.1`;
-export const appAddress = (host: number): string => `10.20.0.${host}`;
+export const underlay = (node: NodeNumber, of: Family = 4): string =>
+  of === 4 ? `192.168.7${node}.1` : `2001:db8:7${node}::1`;
+export const appAddress = (host: number, of: Family = 4): string => (of === 4 ? `10.20.0.${host}` : `fd20::${host}`);
+export const ingressAddress = (host: number, of: Family = 4): string => (of === 4 ? `10.0.0.${host}` : `fd00::${host}`);
 
 type Row = Record<string, unknown>;
 
@@ -43,8 +47,14 @@ export class MeshLab {
   #lab: Lab | undefined;
   readonly #traffic = new Map<string, Traffic>();
 
-  /** @param lb what the agents are told */
-  constructor(readonly lb: 'auto' | 'nft' | 'ipvs') {}
+  /**
+   * @param lb what the agents are told
+   * @param families of the networks; the underlay has both
+   */
+  constructor(
+    readonly lb: 'auto' | 'nft' | 'ipvs',
+    readonly families: readonly Family[] = [4],
+  ) {}
 
   get lab(): Lab {
     if (!this.#lab) throw new Error('the mesh has no network yet');
@@ -105,7 +115,10 @@ export class MeshLab {
   /** Namespaces and cables. Nodes drop what they are not told to forward, and every namespace is strict about sources. */
   async network(): Promise<void> {
     this.#lab = await Lab.up({ client: true, agents: false, args: ['--lb', this.lb] });
-    for (const i of NODES) this.sh(this.netns(i), 'iptables -P FORWARD DROP');
+    const drop = ['iptables -P FORWARD DROP', ...(this.families.includes(6) ? ['ip6tables -P FORWARD DROP'] : [])].join(
+      '; ',
+    );
+    for (const i of NODES) this.sh(this.netns(i), drop);
     for (const of of ['router', 'client', ...NODES] as const) this.strict(this.netns(of));
   }
 
@@ -131,7 +144,7 @@ export class MeshLab {
   /** On the network: agents, their wish, servers in the replicas. */
   async up(): Promise<void> {
     await Promise.all(this.lab.nodes.map((node) => node.start()));
-    await Promise.all(NODES.map((i) => this.wish(i, wishOf(i))));
+    await Promise.all(NODES.map((i) => this.wish(i, this.#wishOf(i))));
     await this.gossip();
     for (const [name, { node }] of Object.entries(REPLICAS)) this.strict(this.pin(node, name));
     for (const i of NODES) for (const name of [`c${i}`, 'net-app', 'net-ingress']) this.strict(this.pin(i, name));
@@ -151,7 +164,7 @@ export class MeshLab {
   /** Changes a replica's endpoint on both networks, and tells everybody. */
   async change(name: Replica, changes: Row): Promise<void> {
     const { node } = REPLICAS[name];
-    const endpoints = endpointsOf(name, changes);
+    const endpoints = this.#endpointsOf(name, changes);
     await this.wish(node, { endpoints });
     await this.gossip();
   }
@@ -159,7 +172,7 @@ export class MeshLab {
   /** Takes a replica out of both networks; its sandbox and servers stay. */
   async disconnect(name: Replica): Promise<void> {
     const { node } = REPLICAS[name];
-    const ids = Object.keys(endpointsOf(name));
+    const ids = Object.keys(this.#endpointsOf(name));
     for (const id of ids) await this.api(node).delete(`/v1/endpoints/${encodeURIComponent(id)}?${WAIT}`);
     const { revision } = await this.api(node).get<{ revision: number }>('/v1/status');
     const row = { table: 'peers', op: 'delete', node: `n${node}`, ltime: revision };
@@ -178,41 +191,47 @@ export class MeshLab {
     await Promise.all([...this.#traffic.values()].map((traffic) => traffic.stop()));
     await this.#lab?.down();
   }
+
+  /** Each family's. */
+  #each<T>(one: (of: Family) => T): T[] {
+    return this.families.map(one);
+  }
+
+  #endpointsOf(name: Replica, changes: Row = {}): Record<string, Row> {
+    const { host } = REPLICAS[name];
+    return {
+      [`${name}:app`]: { addresses: this.#each((of) => appAddress(host, of)), service: 'web', ...changes },
+      [`${name}:ingress`]: { addresses: this.#each((of) => ingressAddress(host, of)), service: 'web', ...changes },
+    };
+  }
+
+  /** The node's row, as it is told. */
+  nodeRow(node: NodeNumber): Row {
+    return { vtep: underlay(node), addresses: { ingress: this.#each((of) => ingressAddress(100 + node, of)) } };
+  }
+
+  /** A node's own wish. */
+  #wishOf(node: NodeNumber): Record<string, Row> {
+    const here = REPLICA_NAMES.filter((name) => REPLICAS[name].node === node);
+    return {
+      networks: {
+        app: { subnets: this.#each((of) => SUBNETS.app[of]), vni: 4097 },
+        ingress: { subnets: this.#each((of) => SUBNETS.ingress[of]), vni: 4096, ingress: true },
+      },
+      nodes: { [`n${node}`]: this.nodeRow(node) },
+      services: { web: { networks: ['app'], vips: { app: this.#each((of) => VIP[of]) }, publish: PUBLISH } },
+      sandboxes: Object.fromEntries([`c${node}`, ...here].map((name) => [name, {}])),
+      endpoints: Object.assign(
+        { [`c${node}:app`]: { addresses: this.#each((of) => appAddress(10 + node, of)) } },
+        ...here.map((n) => this.#endpointsOf(n)),
+      ),
+    };
+  }
 }
 
-const NETWORKS: Record<string, Row> = {
-  app: { subnets: ['10.20.0.0/24'], vni: 4097 },
-  ingress: { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true },
-};
+const SUBNETS = {
+  app: { 4: '10.20.0.0/24', 6: 'fd20::/64' },
+  ingress: { 4: '10.0.0.0/24', 6: 'fd00::/64' },
+} as const;
 
-const SERVICE: Row = {
-  networks: ['app'],
-  vips: { app: [VIP] },
-  publish: [
-    { published: PUBLISHED, target: TARGET, proto: 'tcp' },
-    { published: PUBLISHED, target: TARGET, proto: 'udp' },
-  ],
-};
-
-function endpointsOf(name: Replica, changes: Row = {}): Record<string, Row> {
-  const { host } = REPLICAS[name];
-  return {
-    [`${name}:app`]: { addresses: [appAddress(host)], service: 'web', ...changes },
-    [`${name}:ingress`]: { addresses: [`10.0.0.${host}`], service: 'web', ...changes },
-  };
-}
-
-/** A node's own wish. */
-function wishOf(node: NodeNumber): Record<string, Row> {
-  const here = REPLICA_NAMES.filter((name) => REPLICAS[name].node === node);
-  return {
-    networks: NETWORKS,
-    nodes: { [`n${node}`]: { vtep: underlay(node), addresses: { ingress: [`10.0.0.10${node}`] } } },
-    services: { web: SERVICE },
-    sandboxes: Object.fromEntries([`c${node}`, ...here].map((name) => [name, {}])),
-    endpoints: Object.assign(
-      { [`c${node}:app`]: { addresses: [appAddress(10 + node)] } },
-      ...here.map((n) => endpointsOf(n)),
-    ),
-  };
-}
+const PUBLISH = (['tcp', 'udp'] as const).map((proto) => ({ published: PUBLISHED, target: TARGET, proto }));

@@ -28,6 +28,10 @@ function iptablesRule(rule: string, ...modules: string[]): Probe {
   return { modules, attempt: `iptables ${rule}` };
 }
 
+function ip6tablesRule(rule: string, ...modules: string[]): Probe {
+  return { modules, attempt: `ip6tables ${rule}` };
+}
+
 const KERNEL = {
   /** Every other probe makes a namespace: this one is asked first. */
   root: { attempt: 'true' },
@@ -81,6 +85,8 @@ const KERNEL = {
   iptables: iptablesRule('-A INPUT -j ACCEPT', 'iptable_filter'),
   ip6tables: { modules: ['ip6table_filter'], attempt: 'ip6tables -A INPUT -j ACCEPT' },
   'iptables-nat': iptablesRule('-t nat -A POSTROUTING -j MASQUERADE', 'iptable_nat', 'xt_MASQUERADE'),
+  'ip6tables-nat': ip6tablesRule('-t nat -A POSTROUTING -j MASQUERADE', 'ip6table_nat', 'xt_MASQUERADE'),
+  'ip6tables-notrack': ip6tablesRule('-t raw -A OUTPUT -j CT --notrack', 'ip6table_raw', 'xt_CT'),
   'iptables-notrack': iptablesRule('-t raw -A OUTPUT -j CT --notrack', 'iptable_raw', 'xt_CT'),
   'iptables-connmark': iptablesRule('-t mangle -A INPUT -j CONNMARK --set-xmark 1/1', 'iptable_mangle', 'xt_connmark'),
   'iptables-u32': iptablesRule('-t raw -A PREROUTING -p udp -m u32 --u32 0x0=0x0 -j DROP', 'iptable_raw', 'xt_u32'),

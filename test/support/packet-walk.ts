@@ -46,7 +46,7 @@ replica.`,
 known flow goes on to its replica (\`live4\`, or \`drain4\` for one that drains); a new one goes to its service's chain.`,
     ),
     entry(
-      [map('svc4'), chains('pub-web-8080-tcp'), map('slot4'), map('live4')].join('\n'),
+      [map('svc4'), chains('pub4-web-8080-tcp'), map('slot4'), map('live4')].join('\n'),
       `A service has one rule: the next turn out of three names a replica, by its address as a number. A change of replicas
 changes elements of these maps, in one transaction.`,
     ),
@@ -68,9 +68,9 @@ has the replica itself, the row names the port of its sandbox instead.`,
     ),
     task(
       rules('WEFT-TASK-(IN|OUT)', 'mangle', 'nat'),
-      `What comes in on the ingress network from outside of it gets one bit, on the connection too: "came through the mesh".
-Then ${PUBLISHED} becomes ${TARGET}, at the address that the default route prefers as source: a UDP server that answers from there
-answers right. (The rule on eth0 is for the VIP ${VIP}; it is not on this way.)`,
+      `What comes in on the ingress network for another address than the task's own, which is that of the node that was dialled,
+gets one bit, on the connection too: "came through the mesh". Then ${PUBLISHED} becomes ${TARGET}, at the address that the default route prefers as source: a UDP server that answers from there
+answers right. (The rule on eth0 is for the VIP ${VIP[4]}; it is not on this way.)`,
     ),
     '## 5. The way back',
     far(
@@ -97,7 +97,7 @@ node's connection tracking makes the source \`${underlay(3)}:${PUBLISHED}\`, and
 }
 
 /** The translations of one TCP connection of the client's, without what differs from one to the next. */
-const TRACKED = `conntrack -L -p tcp --src ${CLIENT} 2>/dev/null | head -1 |
+const TRACKED = `conntrack -L -p tcp --src ${CLIENT[4]} 2>/dev/null | head -1 |
   sed -e 's/^tcp *6 [0-9]* [A-Z_]* //' -e 's/port=[1-9][0-9]\\{4\\}/port=CLIENT/g' -e 's/ use=.*//'`;
 
 const INTRODUCTION = `# A packet's way through a published port
@@ -107,7 +107,7 @@ finds. Balancer \`nft\` without connection tracking in the bridge.
 
 | | |
 |---|---|
-| client | ${CLIENT} |
+| client | ${CLIENT[4]} |
 | node 3, which has no replica | ${underlay(3)}; on the ingress network 10.0.0.103, leg 02:42:0a:00:00:67, \`br0\` 02:57:c0:a8:49:01 |
 | node 2, which has replica b3 | ${underlay(2)}; on the ingress network 10.0.0.102, \`br0\` 02:57:c0:a8:48:01 |
 | b3 | ${appAddress(REPLICAS.b3.host)} on network app (eth0), 10.0.0.23 and 02:42:0a:00:00:17 on ingress (eth1) |

@@ -45,7 +45,7 @@ export interface TrafficAnswer {
 let nextPort = 10_000;
 const localPort = (): number => nextPort++;
 
-const servers = new Map<number, { tcp: net.Server; udp: dgram.Socket; connections: Set<net.Socket> }>();
+const servers = new Map<number, { tcp: net.Server; udp: dgram.Socket[]; connections: Set<net.Socket> }>();
 const flows = new Map<string, Flow>();
 const loads: Load[] = [];
 
@@ -82,7 +82,7 @@ class Flow {
       socket.on('connect', () => this.#wake());
       await this.#until(() => !socket.connecting, timeoutMs);
     } else {
-      const socket = dgram.createSocket('udp4');
+      const socket = dgram.createSocket(net.isIPv6(this.host) ? 'udp6' : 'udp4');
       this.#socket = socket.on('error', fail).on('message', take);
       socket.bind(localPort());
       await once(socket, 'listening');
@@ -199,26 +199,33 @@ async function serve(name: string, port: number): Promise<void> {
     socket.on('error', () => {}).on('close', () => connections.delete(socket));
     socket.on('data', (bytes) => {
       const big = /^big (\d+)/.exec(bytes.toString('latin1'));
-      socket.write(big ? Buffer.alloc(Number(big[1])) : `${name} ${socket.remoteAddress}`);
+      const seen = socket.remoteAddress?.replace('::ffff:', '');
+      socket.write(big ? Buffer.alloc(Number(big[1])) : `${name} ${seen}`);
     });
   });
-  const udp = dgram.createSocket('udp4');
+  tcp.listen({ host: '::', port, backlog: 512 });
+  await once(tcp, 'listening');
+  const udp = await Promise.all((['udp4', 'udp6'] as const).map((type) => answering(name, type, port)));
+  servers.set(port, { tcp, udp, connections });
+}
+
+/** A plain UDP server: it answers from the address that the route to the client prefers, not from the one it was asked at. */
+async function answering(name: string, type: 'udp4' | 'udp6', port: number): Promise<dgram.Socket> {
+  const udp = dgram.createSocket({ type, ipv6Only: type === 'udp6' });
   udp.on('message', (bytes, from) => {
     const text = `${name} ${from.address}`;
     udp.send(bytes.length > text.length ? `${text} ${bytes.length}` : text, from.port, from.address);
   });
-  tcp.listen({ host: '0.0.0.0', port, backlog: 512 });
-  await once(tcp, 'listening');
-  udp.bind({ address: '0.0.0.0', port });
+  udp.bind(port);
   await once(udp, 'listening');
-  servers.set(port, { tcp, udp, connections });
+  return udp;
 }
 
 function deafen(port: number): void {
   const server = servers.get(port);
   servers.delete(port);
   server?.tcp.close();
-  server?.udp.close();
+  for (const socket of server?.udp ?? []) socket.close();
   for (const connection of server?.connections ?? []) connection.destroy();
 }
 

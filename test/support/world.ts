@@ -6,7 +6,7 @@ import { SELF } from './store.js';
 export function plainWorld(wish: Wish, more: Partial<World> = {}): World {
   return {
     wish,
-    self: { ...SELF, dataPathPort: 4789 },
+    self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
     underlayMtu: 1500,
     smallPaths: new Map(),
     balancer: { name: 'nft', bridgeConntrack: false },

@@ -39,7 +39,7 @@ class Rig {
     const { store } = this.rig;
     this.world = {
       wish: store.wish,
-      self: { ...SELF, dataPathPort: 4789 },
+      self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
       underlayMtu: 1500,
       smallPaths: new Map(),
       balancer: { name: balancer, bridgeConntrack: false },

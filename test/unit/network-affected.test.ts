@@ -12,7 +12,7 @@ import { SELF } from '../support/store.js';
 
 const world = (wish: Wish): World => ({
   wish,
-  self: { ...SELF, dataPathPort: 4789 },
+  self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
   underlayMtu: 1500,
   smallPaths: new Map(),
   balancer: { name: 'nft', bridgeConntrack: false },

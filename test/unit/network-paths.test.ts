@@ -2,7 +2,7 @@ import test from 'ava';
 import { remoteVteps, vtepOf } from '../../src/network/paths.js';
 import { StoreRig } from '../support/store.js';
 
-const SELF = { name: 'n1', vtep: '192.168.71.1', dataPathPort: 4789 };
+const SELF = { name: 'n1', vtep: '192.168.71.1', dataPathPort: 4789, addresses: { 4: '192.168.71.1' } };
 
 const peer = (node: string, name: string, network: string, vtep: string, ltime: number) => ({
   table: 'peers',

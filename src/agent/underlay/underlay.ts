@@ -1,5 +1,6 @@
 import { toWeftError, WeftError } from '../../base/errors.js';
-import { family, type Ip } from '../../base/ip.js';
+import { type Family, family, type Ip } from '../../base/ip.js';
+import { ownAddress } from '../../codec/rtnl/address.js';
 import type { Spaces } from '../../kernel/real/spaces.js';
 import type { Wish } from '../../model/registry.js';
 import type { Change } from '../../network/affected.js';
@@ -7,7 +8,7 @@ import { type UnderlayPath, vtepOf } from '../../network/paths.js';
 import { NODE_NS } from '../../objects/kind.js';
 import type { Dirt } from '../../reconcile/desired.js';
 import { Paced } from '../paced.js';
-import { holderOf, type UnderlayLink, underlayLinks } from './links.js';
+import { nodeAddresses, type UnderlayLink, underlayAddresses, underlayLinks } from './links.js';
 import { type Found, PathFinder } from './paths.js';
 import { ProbeSocket } from './probe-socket.js';
 import { Prober } from './prober.js';
@@ -42,6 +43,8 @@ export class Underlay {
   mtu = 1500;
   /** Name of the VRF that the advertised address is in: tunnels have to send by it. */
   vrf: string | undefined;
+  /** An address of the node of each family that it has one of. */
+  addresses: Readonly<Partial<Record<Family, Ip>>> = {};
   #paths: ReadonlyMap<Ip, UnderlayPath> = new Map();
   #small: ReadonlyMap<Ip, UnderlayPath> = new Map();
   #vteps: ReadonlySet<Ip> = new Set();
@@ -139,7 +142,7 @@ export class Underlay {
   }
 
   async #follow(): Promise<void> {
-    const before = { mtu: this.mtu, vrf: this.vrf, small: JSON.stringify([...this.#small]) };
+    const before = { mtu: this.mtu, vrf: this.vrf, addresses: this.addresses, small: JSON.stringify([...this.#small]) };
     try {
       await this.look();
     } catch (error) {
@@ -150,7 +153,8 @@ export class Underlay {
       this.#socket?.close();
       await this.start();
     }
-    if (this.mtu !== before.mtu || this.vrf !== before.vrf) this.on.change('all');
+    const moved = ([4, 6] as const).some((of) => this.addresses[of] !== before.addresses[of]);
+    if (moved || this.mtu !== before.mtu || this.vrf !== before.vrf) this.on.change('all');
     else if (JSON.stringify([...this.#small]) !== before.small) this.on.change('paths');
   }
 
@@ -163,7 +167,8 @@ export class Underlay {
     if (!rtnl) throw new WeftError('WEFT_INTERNAL', 'the agent has no namespace of its own');
     const { advertise, dataPathPort } = this.options;
     const links = await underlayLinks(rtnl);
-    const holder = links.get((await holderOf(rtnl, advertise)) ?? -1);
+    const all = await underlayAddresses(rtnl);
+    const holder = links.get(all.find((a) => ownAddress(a) === advertise)?.index ?? -1);
     if (!holder) {
       throw new WeftError(
         'WEFT_INVALID_ADDRESS',
@@ -183,6 +188,7 @@ export class Underlay {
     const alone = async () => (holder.loopback ? (await finder.to(anywhere(advertise)))?.path : holder)?.mtu;
     this.mtu = mtus.length > 0 ? Math.min(...mtus) : ((await alone()) ?? holder.mtu);
     this.vrf = vrf?.name;
+    this.addresses = nodeAddresses(all, advertise, holder.index);
     this.#take(found);
   }
 

@@ -1,4 +1,5 @@
 import type { Family } from '../../base/ip.js';
+import { linkLocal } from '../../base/mac.js';
 import {
   accept,
   bitsAre,
@@ -17,6 +18,7 @@ import {
 } from '../../codec/nft/build.js';
 import type { DataType } from '../../codec/nft/types.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
+import { BRIDGE } from '../../network/overlay/names.js';
 import type { Wants } from '../../network/world.js';
 import { IPPROTO } from '../backends.js';
 import type { Arena, Assignment, Balancer } from '../balancer.js';
@@ -52,6 +54,10 @@ export const ipvs: Balancer = {
     );
     // What IPVS sends on still has the mark, which would steer the route of the outer packet.
     w.chain('unmark', [[isNot(meta.mark, 0), set(meta.mark, value('mark', 0))]], { hook: 'output', priority: BALANCE });
+    if (arena.families.includes(6)) {
+      // What IPVS sends on has the client's address as source: only from one of its own can br0 ask for a backend's MAC.
+      wants.add(arena.ns, 'address', 'IPVS', { dev: BRIDGE, ip: linkLocal(arena.bridge), length: 64 });
+    }
     const vs = (name: string) => `net/ipv4/vs/${name}`;
     wants.sysctls(arena.ns, 'IPVS', {
       [vs('conntrack')]: 0,

@@ -1,4 +1,4 @@
-import type { Family } from '../../base/ip.js';
+import { type Family, family } from '../../base/ip.js';
 import { keyHex } from '../../codec/nft/types.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import type { Backend, Frontend } from '../backends.js';
@@ -39,7 +39,7 @@ export const nft: Balancer = {
         w.element(`${backend.active ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
       }
       if (active.length === 0) continue;
-      const chain = `${arena.ingress ? 'pub' : 'svc'}-${service.id}-${frontend.label}`;
+      const chain = `${arena.ingress ? `pub${of}` : 'svc'}-${service.id}-${frontend.label}`;
       for (const [turn, backend] of active.entries()) {
         w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', backendId(backend.ip)));
       }
@@ -57,7 +57,7 @@ export const nft: Balancer = {
     if (!world.balancer.bridgeConntrack) return;
     const w = new TableWriter(arena.ns, wants, 'ingress address');
     w.element('local', hex('ether_addr', leg));
-    const of: Family = own.includes(':') ? 6 : 4;
+    const of = family(own);
     w.element(`replies${of}`, hex(words[of].address, own));
   },
 };

@@ -71,10 +71,10 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
   const known = tracked ? backToCaller : goto(`touch${of}`);
   if (tracked) trackedChains(w, arena, of, toward('live'));
   else flowChains(w, of, toward('live'));
-  if (of === 4) errorChains(w, arena, mark, tracked);
+  errorChains(w, arena, of, mark, tracked);
   w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
   w.chain(`in${of}`, [
-    ...(tracked ? [] : [...(of === 4 ? [toFragments] : []), [set(meta.mark, map(flowKey(of), `flows${of}`))]]),
+    ...(tracked ? [] : [toFragments(of), [set(meta.mark, map(flowKey(of), `flows${of}`))]]),
     [toward('live'), known],
     [isSyn, goto(`new${of}`)],
     [toward('drain'), known],
@@ -104,7 +104,7 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
   );
   for (const of of arena.families) {
     const transports = [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]);
-    w.chain(`l4-${of}`, of === 4 ? [...transports, toErrors] : transports);
+    w.chain(`l4-${of}`, [...transports, toErrors(of)]);
   }
   if (!tracked) return;
   w.set('local', { key: ['ether_addr'] });
@@ -145,10 +145,9 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
   });
   const remember = (op: 'update' | 'delete', timeout?: number): Statement =>
     learn(op, flowKey(of), `flows${of}`, { data: meta.mark, ...(timeout !== undefined && { timeout }) });
-  if (of === 4) fragmentChain(w);
-  const note = of === 4 ? [noteFirst] : [];
+  fragmentChain(w, of);
   w.chain(`touch${of}`, [
-    ...note,
+    noteFirst(of),
     [isSyn, backToCaller],
     [anyOf(tcp.flags, TCP_FIN | TCP_RST), remember('update', CLOSING_TIMEOUT), backToCaller],
     [ofTcp, remember('update', TCP_TIMEOUT), backToCaller],
@@ -160,6 +159,6 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
     [ofTcp, remember('update', SYN_TIMEOUT)],
     [isNot(meta.l4proto, IPPROTO_TCP), remember('update', UDP_TIMEOUT)],
     [toBackend],
-    ...note,
+    noteFirst(of),
   ]);
 }

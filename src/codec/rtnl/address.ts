@@ -8,9 +8,13 @@ export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
 export const RTM_GETADDR = 22;
 
+/** IPv6: made by the kernel for privacy, for a day. IPv4 (IFA_F_SECONDARY): not the first of its subnet. */
+export const IFA_F_TEMPORARY = 0x01;
 /** IPv6: skip duplicate address detection. */
 export const IFA_F_NODAD = 0x02;
 export const IFA_F_DADFAILED = 0x08;
+/** For connections that exist only. */
+export const IFA_F_DEPRECATED = 0x20;
 /** IPv6: not usable yet. */
 export const IFA_F_TENTATIVE = 0x40;
 /** Reported: the lifetime is infinite. */

@@ -1,5 +1,5 @@
 import { parseCidr } from '../../base/cidr.js';
-import type { Ip, Mac } from '../../base/ip.js';
+import { type Ip, type Mac, primary } from '../../base/ip.js';
 import { bridgeMac, endpointMac } from '../../base/mac.js';
 import { laneOf, lanesOf } from '../../model/lanes.js';
 
@@ -77,7 +77,7 @@ export const overlay: NetworkDriver = {
 
   node(world, network, node, wants) {
     const { vtep, addresses } = node.spec;
-    const own = addresses[network.id]?.[0];
+    const own = primary(addresses[network.id] ?? []);
     if (own === undefined || vtep === world.self.vtep) return;
     tunnelRows(world, network, laneOf(network.spec, own), endpointMac(own), vtep, `node ${node.id}`, wants);
   },

@@ -1,3 +1,4 @@
+import { family, type Ip, primary } from '../../base/ip.js';
 import { bridgeMac, endpointMac } from '../../base/mac.js';
 import { accept, drop, ether, is, map, meta, set } from '../../codec/nft/build.js';
 import { lanesOf } from '../../model/lanes.js';
@@ -33,12 +34,13 @@ export function returnMap(world: World, network: Stored<'networks'>, wants: Want
   );
 }
 
-/** A node's element in it. */
+/** A node's elements in it: both its addresses lead to its one leg. */
 export function returnElement(network: Stored<'networks'>, node: Stored<'nodes'>, wants: Wants): void {
   const w = new TableWriter(networkNs(network.id), wants, `node ${node.id}`);
-  for (const ip of node.spec.addresses[network.id] ?? []) {
-    const of = ip.includes(':') ? 6 : 4;
-    if (familiesOf(network).includes(of))
-      w.element(`nodes${of}`, hex(words[of].address, ip), hex('ether_addr', endpointMac(ip)));
+  const addresses = node.spec.addresses[network.id] ?? [];
+  const families = familiesOf(network);
+  for (const ip of addresses.filter((one) => families.includes(family(one)))) {
+    const of = family(ip);
+    w.element(`nodes${of}`, hex(words[of].address, ip), hex('ether_addr', endpointMac(primary(addresses) as Ip)));
   }
 }

@@ -1,0 +1,3 @@
+import { meshCases } from '../support/mesh-cases.js';
+
+meshCases('ipvs', ['ip_vs', 'ipvsadm'], [4, 6]);

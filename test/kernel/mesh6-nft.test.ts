@@ -1,0 +1,3 @@
+import { meshCases } from '../support/mesh-cases.js';
+
+meshCases('nft', [], [6]);
