@@ -18,6 +18,7 @@ import { takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import { affected, PATHS_PRODUCER } from '../network/affected.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
+import { broadcastWarnings } from '../network/overlay/broadcast.js';
 import { remoteVteps } from '../network/paths.js';
 import { produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
@@ -208,10 +209,15 @@ export class Agent implements AgentPort {
     const reason = trouble?.error.message ?? other;
     if (reason !== undefined) status.reason = reason;
     if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
-    const warnings = stored.table === 'networks' ? poolWarnings(this.store.wish, stored as Stored<'networks'>) : [];
+    const warnings = stored.table === 'networks' ? this.#warnings(stored as Stored<'networks'>) : [];
     if (warnings.length > 0) status.warnings = warnings;
     this.#phases.set(name, status);
     return status;
+  }
+
+  #warnings(network: Stored<'networks'>): string[] {
+    const { wish } = this.store;
+    return [...poolWarnings(wish, network), ...broadcastWarnings(wish, this.options.advertise, network)];
   }
 
   locationOf(sandbox: string): { path: string; files: string } {

@@ -26,7 +26,6 @@ export const OPTIONS = {
   overlay: z.strictObject({
     ...wayOut,
     broadcast: off.describe('broadcast and multicast reach every node that hosts the network'),
-    icc: on.describe('containers of one node may speak to each other'),
   }),
   bridge: z.strictObject({
     ...wayOut,

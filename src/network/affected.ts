@@ -1,4 +1,5 @@
 import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
+import { isBroadcast } from './overlay/broadcast.js';
 import { isHere } from './world.js';
 
 /** An object of the wish that changed. */
@@ -12,8 +13,8 @@ export const NODE_PRODUCER = 'node';
 export const PATHS_PRODUCER = 'paths';
 
 /**
- * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, so that one more among
- * 10,000 costs two producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more
+ * Which producers a batch of changes concerns. A peer stands alone but for the service it serves and a network that
+ * broadcasts, so that one more among 10,000 costs two producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more
  * among hundreds does not cost hundreds. Anything else that others refer to (a network, a node's being alive) concerns all.
  */
 export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
@@ -30,7 +31,7 @@ export function affected(changes: readonly Change[], before: Wish, after: Wish):
 }
 
 const CONCERNS: Partial<Record<Table, (wish: Wish, id: string) => string[]>> = {
-  peers: (wish, id) => servedBy(wish.peers.get(id)),
+  peers: (wish, id) => [...servedBy(wish.peers.get(id)), ...hostedBy(wish, wish.peers.get(id))],
   sandboxes: (wish, id) => [NODE_PRODUCER, ...within(wish, id)],
   endpoints(wish, id) {
     const stored = wish.endpoints.get(id);
@@ -51,6 +52,12 @@ const within = (wish: Wish, sandbox: string): string[] =>
 
 const servedBy = (stored: Stored<'peers'> | Stored<'endpoints'> | undefined): string[] =>
   stored?.spec.service === undefined ? [] : [nameOf({ table: 'services', id: stored.spec.service })];
+
+/** Its node may be the first or last of the hosts that get a network's broadcasts. */
+function hostedBy(wish: Wish, peer: Stored<'peers'> | undefined): string[] {
+  const network = peer && wish.networks.get(peer.spec.network);
+  return network && isBroadcast(network) ? [nameOf(network)] : [];
+}
 
 const networkOf = (endpoint: string): string => endpoint.slice(endpoint.indexOf(':') + 1);
 

@@ -2,6 +2,12 @@ import type { Ip, Mac } from '../base/ip.js';
 import { type Kind, STAGE } from './kind.js';
 
 /**
+ * In a VXLAN device this address stands for whatever has no row: broadcast, multicast, and what is unknown. It alone may
+ * have several rows, one for each VTEP that shall get a copy.
+ */
+export const ALL_ZERO: Mac = '00:00:00:00:00:00';
+
+/**
  * Where a MAC lives, in the forwarding databases at a bridge port: in the VXLAN device (MAC → VTEP) and in the bridge above
  * it (MAC → port). One object for both rows: they come and go together, and the kernel takes them in one message. Rows carry
  * no protocol number: permanent and static rows on devices of ours are ours, learned rows are ignored.
@@ -20,7 +26,7 @@ export const fdbKind: Kind<Fdb> = {
   stages: [STAGE.neighbour],
   stage: () => STAGE.neighbour,
   rank: () => 0,
-  key: (o) => `${o.dev} ${o.mac}`,
+  key: (o) => (o.mac === ALL_ZERO ? `${o.dev} ${o.mac} ${o.dst}` : `${o.dev} ${o.mac}`),
   same(want, have) {
     if (want.dst !== have.dst) return `points to ${have.dst ?? 'nowhere'}, wanted ${want.dst ?? 'nowhere'}`;
     if (want.bridge === have.bridge) return '';

@@ -13,7 +13,7 @@ interface LinkCommon {
   master?: string;
   alias?: string;
   /** Bridge port flags; only on ports. */
-  port?: { hairpin?: boolean; learning?: boolean; isolated?: boolean };
+  port?: { hairpin?: boolean; learning?: boolean; isolated?: boolean; unicastFlood?: boolean };
   /** Observed only. */
   index?: number;
 }
@@ -86,7 +86,8 @@ export const linkKind: Kind<Link> = {
   key: (o) => o.name,
   same(want, have) {
     const reasons = [incompatible(want, have), differences<LinkCommon>(want, have, COMMON)];
-    if (want.port) reasons.push(differences(want.port, have.port ?? {}, ['hairpin', 'learning', 'isolated']));
+    if (want.port)
+      reasons.push(differences(want.port, have.port ?? {}, ['hairpin', 'learning', 'isolated', 'unicastFlood']));
     return reasons.filter(Boolean).join('; ');
   },
   owns(have, where) {

@@ -57,7 +57,7 @@ const EYES: Readonly<Record<string, Eye>> = {
     },
   },
   address: {
-    command: 'ip -j -4 addr show',
+    command: 'ip -j addr show scope global',
     seen: (row) => {
       const all = (row.addr_info as Row[]).map(
         (a) => `${String(row.ifname)} ${String(a.local)}/${String(a.prefixlen)}`,
@@ -87,10 +87,12 @@ const EYES: Readonly<Record<string, Eye>> = {
       ].join('\n'),
   },
   route: {
-    command: 'ip -j -N route show table all proto 87',
+    command: 'ip -j -N route show table all proto 87; ip -j -N -6 route show table all proto 87',
     seen: ({ dst, gateway, dev }) => {
-      const short = dst === 'default' ? '0.0.0.0/0' : String(dst);
-      return `${short.includes('/') ? short : `${short}/32`} via ${String(gateway ?? '-')} dev ${String(dev)}`;
+      const six = `${String(dst)} ${String(gateway)}`.includes(':');
+      const short = dst === 'default' ? (six ? '::/0' : '0.0.0.0/0') : String(dst);
+      const whole = short.includes('/') ? short : `${short}/${six ? 128 : 32}`;
+      return `${whole} via ${String(gateway ?? '-')} dev ${String(dev)}`;
     },
     wished: ({ dst, via, dev }: Route) => `${dst} via ${via ?? '-'} dev ${dev}`,
   },
@@ -147,7 +149,8 @@ class RealHost implements Host {
   async inspect(desired: Desired): Promise<void> {
     for (const ns of [NODE_NS, ...this.spaces.pins()]) {
       for (const [kind, { command, seen, wished }] of Object.entries(EYES)) {
-        const rows = JSON.parse((await this.#run(ns, command)) || '[]') as Row[];
+        const rows: Row[] = [];
+        for (const one of command.split('; ')) rows.push(...(JSON.parse((await this.#run(ns, one)) || '[]') as Row[]));
         // A kernel with bridge VLANs shows a row of a bridge once more for each VLAN of the port.
         const there = [...new Set(rows.flatMap((row) => seen(row)?.split('\n') ?? []))].sort();
         const objects = desired.in(ns, kind).map((wanted) => wanted.object as { type?: string });
@@ -173,6 +176,7 @@ class RealHost implements Host {
       'ip link del docker0',
       'ip rule del priority 900',
       'ip route flush table all proto 87',
+      'ip -6 route flush table all proto 87',
       'ip neigh flush all',
     ]) {
       await this.spaces.native.exec(-1, command.split(' '), null, undefined, patient(5000));

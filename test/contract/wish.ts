@@ -27,11 +27,16 @@ const LOCAL: Record<string, fc.Arbitrary<Record<string, unknown>>> = {
   }),
 };
 const ALL = [...NETWORKS, ...Object.keys(LOCAL)];
+const SUBNET6: Record<string, string> = { a: 'fd20::', b: 'fd21::', in: 'fd25::', br: 'fd22::' };
 const VTEPS = ['192.168.72.1', '192.168.73.1'] as const;
 
 /** Hosts of a subnet: few, so that things meet. */
 const host = fc.integer({ min: 2, max: 12 });
 const address = (network: string, n: number): string => `${SUBNET[network]}.${n}`;
+const addressesOf = (network: string, n: number, dual: boolean): string[] => [
+  address(network, n),
+  ...(dual ? [`${SUBNET6[network]}${n}`] : []),
+];
 /** Some of the ids, each with its body. */
 const some = <T>(ids: readonly string[], body: (id: string) => fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> =>
   fc.subarray([...ids]).chain((chosen) => fc.record(Object.fromEntries(chosen.map((id) => [id, body(id)]))));
@@ -61,7 +66,8 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
     (id) =>
       LOCAL[id] ??
       fc.record({
-        subnets: fc.constant([`${SUBNET[id]}.0/24`]),
+        subnets: fc.constantFrom([`${SUBNET[id]}.0/24`], [`${SUBNET[id]}.0/24`, `${SUBNET6[id]}/64`]),
+        options: id === 'in' ? fc.constant({}) : fc.constantFrom({}, { broadcast: 'true' }),
         vni: fc.constantFrom(4096 + NETWORKS.indexOf(id as 'a'), 5000 + NETWORKS.indexOf(id as 'a')),
         ipRanges: fc.constant([`${SUBNET[id]}.128/25`]),
         ingress: fc.constant(id === 'in'),
@@ -72,8 +78,8 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
   endpoints: some(
     SANDBOXES.flatMap((sandbox) => ALL.map((network) => `${sandbox}:${network}`)),
     (id) =>
-      fc.tuple(host, fc.option(weights, { nil: {} }), bandwidth).map(([n, rest, bandwidth]) => ({
-        addresses: [address(id.split(':')[1] as string, n)],
+      fc.tuple(host, fc.boolean(), fc.option(weights, { nil: {} }), bandwidth).map(([n, dual, rest, bandwidth]) => ({
+        addresses: addressesOf(id.split(':')[1] as string, n, dual),
         bandwidth,
         gwPriority: n % 3,
         defaultRoute: n !== 5,
@@ -83,10 +89,13 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
   peers: some(
     NETWORKS.flatMap((network) => [1, 2, 3].map((n) => `n2/x${n}:${network}`)),
     (id) =>
-      fc.tuple(host, fc.constantFrom(...VTEPS), fc.option(weights, { nil: {} })).map(([n, vtep, rest]) => {
-        const network = id.split(':')[1] as string;
-        return { network, address: address(network, n), vtep, ...rest };
-      }),
+      fc
+        .tuple(host, fc.boolean(), fc.constantFrom(...VTEPS), fc.option(weights, { nil: {} }))
+        .map(([n, dual, vtep, rest]) => {
+          const network = id.split(':')[1] as string;
+          const [ip, addressV6] = addressesOf(network, n, dual);
+          return { network, address: ip, ...(addressV6 !== undefined && { addressV6 }), vtep, ...rest };
+        }),
   ),
   nodes: some(['n1', 'n2', 'n3'], (id) =>
     fc.record({

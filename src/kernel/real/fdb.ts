@@ -1,5 +1,5 @@
 import type { WeftError } from '../../base/errors.js';
-import { type Message, NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
+import { type Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
 import { AF_BRIDGE } from '../../codec/rtnl/family.js';
 import {
   NTF_MASTER,
@@ -16,7 +16,7 @@ import {
   writeFdbGet,
   writeNeighbour,
 } from '../../codec/rtnl/neigh.js';
-import type { Fdb } from '../../objects/fdb.js';
+import { ALL_ZERO, type Fdb } from '../../objects/fdb.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
@@ -34,7 +34,10 @@ export class FdbPort implements KindPort<Fdb> {
     // Without a wish only namespaces of ours are searched: rows elsewhere are nobody's business.
     if (!space || (!space.owned && want.length === 0)) return [];
     const rows =
-      keys && keys.size <= FEW ? await this.#few(space, keys) : await space.rtnl.dump(RTM_GETNEIGH, writeFdbDump, {});
+      // Of the rows of the zero address the kernel names only the first when asked for it.
+      keys && keys.size <= FEW && ![...keys].some((key) => key.includes(ALL_ZERO))
+        ? await this.#few(space, keys)
+        : await space.rtnl.dump(RTM_GETNEIGH, writeFdbDump, {});
     return joined(rows, await space.namesByIndex());
   }
 
@@ -70,10 +73,11 @@ function joined(rows: readonly Message[], names: ReadonlyMap<number, string>): F
     if (own ? dst === undefined || !(state & (NUD_PERMANENT | NUD_NOARP)) : state !== NUD_NOARP) continue;
     const device = byDevice.get(ifindex) ?? new Map<string, Fdb>();
     byDevice.set(ifindex, device);
-    const found = device.get(mac) ?? { dev, mac, bridge: false };
+    const id = mac === ALL_ZERO ? `${mac} ${dst}` : mac;
+    const found = device.get(id) ?? { dev, mac, bridge: false };
     if (!own) found.bridge = true;
     else if (dst !== undefined) found.dst = dst;
-    device.set(mac, found);
+    device.set(id, found);
   }
   return [...byDevice.values()].flatMap((device) => [...device.values()]);
 }
@@ -81,7 +85,8 @@ function joined(rows: readonly Message[], names: ReadonlyMap<number, string>): F
 function writeOp(batch: Batch, { want, have }: Op<Fdb>, ifindex: number): void {
   if (want) {
     const flags = (want.dst === undefined ? 0 : NTF_SELF) | (want.bridge ? NTF_MASTER | NTF_STICKY : 0);
-    batch.add(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, writeNeighbour, {
+    const among = want.mac === ALL_ZERO ? NLM_F_APPEND : NLM_F_REPLACE;
+    batch.add(RTM_NEWNEIGH, NLM_F_CREATE | among, writeNeighbour, {
       family: AF_BRIDGE,
       ifindex,
       lladdr: want.mac,

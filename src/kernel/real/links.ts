@@ -180,6 +180,7 @@ function observed(
         hairpin: m.slave.hairpin ?? false,
         learning: m.slave.learning ?? false,
         isolated: m.slave.isolated ?? false,
+        unicastFlood: m.slave.unicastFlood ?? true,
       },
     }),
   };

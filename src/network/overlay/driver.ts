@@ -12,6 +12,7 @@ import { guardKnows, guardNetwork } from '../guard.js';
 import { endpointPair } from '../pair.js';
 import { vtepOf } from '../paths.js';
 import { isLocal, networkNs, overlayMtu, type Wants, type World } from '../world.js';
+import { replication } from './broadcast.js';
 import { BRIDGE, vxlanName } from './names.js';
 import { quiet } from './sysctls.js';
 
@@ -41,10 +42,12 @@ export const overlay: NetworkDriver = {
         underlay: NODE_NS,
         ...(world.self.vrf !== undefined && { dev: world.self.vrf }),
         // Learned rows would shadow gossiped ones after a move; every remote MAC has a static row instead.
-        port: { learning: false },
+        // What no row is known for is nobody's, and does not go to everybody instead.
+        port: { learning: false, unicastFlood: false },
       });
     }
     guardNetwork(world, network, wants);
+    replication(world, network, wants);
     network.spec.subnets.forEach((subnet, i) => {
       const ip = network.spec.gateways[i] as Ip;
       wants.add(ns, 'address', `gateway of ${network.id}`, { dev: BRIDGE, ip, length: parseCidr(subnet).length });
