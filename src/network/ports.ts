@@ -1,8 +1,11 @@
-import type { Cidr, Family, Ip } from '../base/ip.js';
+import { parseCidr } from '../base/cidr.js';
+import { type Cidr, type Family, family, type Ip } from '../base/ip.js';
+import { bridgeName } from '../model/options.js';
 import { familiesOfPort, servedPorts } from '../model/published.js';
 import { NODE_NS } from '../objects/kind.js';
-import { GATEWAY_BRIDGE, gatewayAddress, hasGateway } from './gateway.js';
-import type { Wants, World } from './world.js';
+import { GATEWAY_BRIDGE, gatewayAddress } from './gateway.js';
+import { wayOut } from './routing.js';
+import type { GatewaySubnet, Wants, World } from './world.js';
 
 /** Where the node reaches a sandbox. */
 export interface PortTarget {
@@ -19,9 +22,16 @@ export interface PortTarget {
  */
 export function portTarget(world: World, sandbox: string, of: Family): PortTarget | undefined {
   const id = world.wish.sandboxes.get(sandbox)?.spec.share ?? sandbox;
-  const gateway = world.gateway[of];
-  if (!gateway || !hasGateway(world, id, of)) return undefined;
-  return { ip: gatewayAddress(world, id, of), dev: GATEWAY_BRIDGE, near: [gateway.subnet] };
+  const out = wayOut(world, id, of);
+  const network = out && world.wish.networks.get(out.spec.network);
+  if (network?.spec.driver === 'overlay') {
+    const near = [(world.gateway[of] as GatewaySubnet).subnet];
+    return { ip: gatewayAddress(world, id, of), dev: GATEWAY_BRIDGE, near };
+  }
+  const ip = out?.spec.addresses.find((address) => family(address) === of);
+  if (network?.spec.driver !== 'bridge' || ip === undefined) return undefined;
+  const near = network.spec.subnets.filter((subnet) => parseCidr(subnet).family === of);
+  return { ip, dev: bridgeName(network), near };
 }
 
 /** Interfaces that published ports (mode=host) lead out by, in one family. */

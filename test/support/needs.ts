@@ -104,6 +104,7 @@ const PROGRAMS = {
   wrk: binary('wrk'),
   dig: binary('dig'),
   socat: binary('socat'),
+  sctp: { modules: ['sctp'], attempt: 'grep -q ^SCTPv6 /proc/net/protocols' },
 } as const satisfies Record<string, Probe>;
 
 const NEEDS = { ...KERNEL, ...PROGRAMS };

@@ -30,7 +30,9 @@ export const bridge: NetworkDriver = {
 
   endpoint(world, network, endpoint, wants) {
     const { icc } = optionsOf('bridge', network.spec);
-    const near = { ns: NODE_NS, master: bridgeName(network), mtu: mtuOf(world, network), port: { isolated: !icc } };
+    // Back out of the port it came by: a container's call of its own published port where bridge-nf-call-iptables is on.
+    const port = { isolated: !icc, hairpin: true };
+    const near = { ns: NODE_NS, master: bridgeName(network), mtu: mtuOf(world, network), port };
     endpointPair(endpoint, near, wants);
     addressing(network, endpoint.spec, `endpoint ${endpoint.id}`, wants);
   },
