@@ -20,12 +20,12 @@ const VERDICT = new Map([
  */
 export function table(outcomes) {
   const rows = outcomes.map(({ figure, result, sides, samples }) => {
-    const bound = `${figure.unit === 'ratio-time' ? '<=' : '>='} ${figure.goal}`;
+    const bound = `${figure.unit === 'ratio-rate' ? '>=' : '<='} ${figure.goal}`;
     const verdict = VERDICT.get(meets(result));
     if (result.missing !== undefined) return [figure.id, '-', bound, verdict, '', '', result.missing];
     const side = (name) => `${median(samples[name]).toFixed(1)} ${sides[name].scale}`;
     const spread = `${result.min.toFixed(3)}-${result.max.toFixed(3)}`;
-    const absolute = `${side(figure.ours)} / ${side(figure.theirs)}`;
+    const absolute = [figure.ours, figure.theirs ?? []].flat().map(side).join(' / ');
     return [figure.id, result.value.toFixed(3), bound, verdict, spread, absolute, figure.against];
   });
   return columns([['FIGURE', 'RATIO', 'GOAL', '', 'ROUNDS FROM-TO', 'OURS / THEIRS', 'AGAINST'], ...rows]);

@@ -1,9 +1,11 @@
 // Interleaved rounds, and what they say. Pure but for the measurements it is given.
 
 /**
- * @typedef {{ scale: 'us' | 'Gb/s', measure: () => Promise<number> } | { missing: string }} Side one thing measured
- * @typedef {{ id: string, unit: 'ratio-time' | 'ratio-rate', ours: string, theirs: string, against: string,
- *   goal: number }} Figure a ratio of two sides; a goal is an upper bound for times and a lower one for rates
+ * @typedef {{ scale: 'us' | 'ms' | 'KiB' | 'Gb/s', most?: number, measure: () => Promise<number> } | { missing: string }}
+ *   Side one thing measured, in at most so many rounds
+ * @typedef {{ id: string, unit: 'ratio-time' | 'ratio-rate' | 'ms' | 'KiB', ours: string, theirs?: string,
+ *   against: string, goal: number }} Figure a ratio of two sides, or one side alone; a goal is a lower bound for rates and
+ *   an upper one for all else
  * @typedef {{ id: string, value: number | null, unit: string, against: string, goal: number, rounds: number,
  *   min: number | null, max: number | null, missing?: string }} Result
  */
@@ -27,6 +29,7 @@ export async function interleave(sides, rounds, onRound = () => {}) {
   for (let round = 0; round <= rounds; round++) {
     const order = round % 2 === 0 ? present : [...present].reverse();
     for (const [name, side] of order) {
+      if (round > (side.most ?? rounds)) continue;
       const value = await side.measure();
       if (round > 0) samples[name].push(value);
     }
@@ -36,16 +39,17 @@ export async function interleave(sides, rounds, onRound = () => {}) {
 }
 
 /**
- * The median of the rounds' ratios: what a round has in common cancels.
+ * The median of the rounds' ratios: what a round has in common cancels. Of a side alone the median of its samples.
  * @param {Figure} figure @param {Record<string, Side>} sides @param {Record<string, number[]>} samples
  * @returns {Result}
  */
 export function resultOf({ id, unit, ours, theirs, against, goal }, sides, samples) {
-  const missing = [ours, theirs].map((name) => sides[name].missing).find((reason) => reason !== undefined);
+  const both = theirs === undefined ? [ours] : [ours, theirs];
+  const missing = both.map((name) => sides[name].missing).find((reason) => reason !== undefined);
   if (missing !== undefined) {
     return { id, value: null, unit, against, goal, rounds: 0, min: null, max: null, missing };
   }
-  const ratios = samples[ours].map((value, round) => value / samples[theirs][round]);
+  const ratios = samples[ours].map((value, round) => (theirs === undefined ? value : value / samples[theirs][round]));
   const three = (value) => Number(value.toFixed(3));
   return {
     id,
@@ -62,5 +66,5 @@ export function resultOf({ id, unit, ours, theirs, against, goal }, sides, sampl
 /** Is the goal met? undefined where nothing was measured. @param {Result} result */
 export function meets({ value, unit, goal }) {
   if (value === null) return undefined;
-  return unit === 'ratio-time' ? value <= goal : value >= goal;
+  return unit === 'ratio-rate' ? value >= goal : value <= goal;
 }

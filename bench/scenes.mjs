@@ -70,11 +70,28 @@ const ingress = {
   ],
 };
 
+const TOOLS = 'bridge -batch and ip -batch';
+const peers = {
+  sides: (lab) => lab.peers(),
+  figures: [
+    ratio('peers.load', 'ratio-time', ['weft.load', 'tools.load'], 0.45, TOOLS),
+    ratio('peers.one', 'ratio-time', ['weft.one', 'weft.full'], 0.02, 'all 10,000 by gossip'),
+    alone('peers.pass', 'ms', 'weft.pass', 150, 'processor time'),
+    alone('peers.rss', 'KiB', 'weft.rss', 1.5, 'a peer, from 10,000 to 50,000'),
+    ratio('peers.sandbox', 'ratio-time', ['weft.sandbox', 'shell.sandbox'], 0.3, 'create, then move, by iproute2'),
+  ],
+};
+
 /** @type {Readonly<Record<string, Scene>>} */
-export const SCENES = { overlay, vip, ingress };
+export const SCENES = { overlay, vip, ingress, peers };
 
 function ratio(id, unit, [ours, theirs], goal, against) {
   return { id, unit, ours, theirs, against, goal };
+}
+
+/** A figure of one side. */
+function alone(id, unit, ours, goal, against) {
+  return { id, unit, ours, against, goal };
 }
 
 /** A side of a peer, or why there is none. */

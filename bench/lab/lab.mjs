@@ -1,11 +1,14 @@
 // What the benches measure in, made when first asked for.
 import { spawnSync } from 'node:child_process';
+import { agentSides } from '../peers/agents.mjs';
+import { loadSides } from '../peers/load.mjs';
+import { sandboxSides } from '../peers/sandboxes.mjs';
 import { HOST } from './addresses.mjs';
 import { hasResolverRules } from './resolver-rules.mjs';
 import { plugSnat } from './snat.mjs';
 import { plugTwin } from './twin.mjs';
 import { plugHost, plugSwitch } from './underlay.mjs';
-import { plugWeft } from './weft.mjs';
+import { apiClient, plugWeft } from './weft.mjs';
 
 /** A peer that cannot be had on this machine; its figures are reported as missing. */
 export class MissingPeer extends Error {}
@@ -20,6 +23,7 @@ function need(tools) {
 /** Systems on one switch. Each has the namespaces of a client and a backend, and the address of the client's node. */
 export class Lab {
   #made = new Map();
+  #stops = [];
 
   /** @param {{ directory: string, cpus: number[], traffic: import('../traffic.mjs').Traffic }} setting */
   constructor({ directory, cpus, traffic }) {
@@ -86,8 +90,20 @@ export class Lab {
     });
   }
 
+  /** Many endpoints on other nodes, and many on this. @returns their sides */
+  peers() {
+    return this.#once('peers', async () => {
+      need(SHELL_TOOLS);
+      const setting = { directory: this.directory, cpus: [], ApiClient: await apiClient() };
+      const parts = [await loadSides(this.directory), await agentSides(setting), await sandboxSides(setting)];
+      this.#stops.push(...parts.map((part) => part.stop));
+      return Object.assign({}, ...parts.map((part) => part.sides));
+    });
+  }
+
   async stop() {
     this.traffic.stop();
+    for (const stop of this.#stops) await stop();
     const weft = await this.#made.get('weft')?.catch(() => undefined);
     await weft?.stop();
   }

@@ -11,10 +11,11 @@ import { plugHost } from './underlay.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const READY_MS = 20_000;
-const APPLIED = '?wait=applied&timeoutMs=20000';
+/** A request that is answered when the kernel shows it. */
+export const APPLIED = '?wait=applied&timeoutMs=120000';
 
 /** An agent in its node's namespace. */
-class Agent {
+export class Agent {
   /** @param {string} node @param {string} vtep @param {string} directory @param {number[]} cpus it may run on */
   constructor(node, vtep, directory, cpus) {
     this.node = node;
@@ -65,13 +66,16 @@ class Agent {
   }
 }
 
+/** What talks to agents. */
+export const apiClient = async () => (await import(path.join(DIST, 'api/client.js'))).ApiClient;
+
 /**
  * @param {string} directory for their state @param {number[]} cpus where the agents may run
  * @returns namespaces of a client on the first node, and of a plain container and a backend on the second; the first
  *   node's address
  */
 export async function plugWeft(directory, cpus) {
-  const { ApiClient } = await import(path.join(DIST, 'api/client.js'));
+  const ApiClient = await apiClient();
   const agents = HOST.weft.map((number, i) => {
     const node = `n${i + 1}`;
     return new Agent(node, plugHost(node, number), directory, cpus);
