@@ -8,7 +8,7 @@ import { MAIN_TABLE } from '../objects/route.js';
 import { gatewayFence } from './gateway-fence.js';
 import { gatewayEndName } from './names.js';
 import { DEFAULT_ROUTE, leavesByGateway } from './routing.js';
-import { FORWARDING, speakIpv6 } from './sysctls.js';
+import { FORWARDING, ignoreRouters, speakIpv6 } from './sysctls.js';
 import { familiesOf, type GatewaySubnet, type Wants, type World } from './world.js';
 
 export const GATEWAY_BRIDGE = 'weft-gw';
@@ -66,9 +66,10 @@ export function gatewayBridge(world: World, wants: Wants): void {
     const { subnet, address } = world.gateway[of] as GatewaySubnet;
     wants.add(NODE_NS, 'address', why, { dev, ip: address, length: parseCidr(subnet).length });
     wants.sysctls(NODE_NS, why, FORWARDING[of]);
-    // Containers are no routers of the node's.
-    if (of === 6) speakIpv6(NODE_NS, dev, why, wants);
   }
+  // Containers are no routers of the node's.
+  if (families.includes(6)) speakIpv6(NODE_NS, dev, why, wants);
+  else ignoreRouters(NODE_NS, dev, why, wants);
   gatewayFence(wants);
 }
 

@@ -7,7 +7,7 @@ import { MAIN_TABLE } from '../objects/route.js';
 import { hostEndName } from './names.js';
 import { BRIDGE } from './overlay/names.js';
 import { DEFAULT_ROUTE } from './routing.js';
-import { FORWARDING, speakIpv6 } from './sysctls.js';
+import { FORWARDING, ignoreRouters, speakIpv6 } from './sysctls.js';
 import { familiesOf, networkNs, overlayMtu, ownIngressAddresses, type Wants, type World } from './world.js';
 
 /** The node's leg into the ingress network; it bears no address, so that nothing on the network can speak to the node. */
@@ -38,7 +38,9 @@ export function ingressLeg(world: World, network: Stored<'networks'>, wants: Wan
     peer: { ns: NODE_NS, name: INGRESS_LEG, mac, mtu },
   });
   wants.add(NODE_NS, 'link', why, { type: 'veth-end', name: INGRESS_LEG, up: true, mtu, mac, alias });
-  for (const own of addresses.filter((ip) => familiesOf(network).includes(family(ip)))) {
+  const usable = addresses.filter((ip) => familiesOf(network).includes(family(ip)));
+  if (!usable.some((ip) => family(ip) === 6)) ignoreRouters(NODE_NS, INGRESS_LEG, why, wants);
+  for (const own of usable) {
     const of = family(own);
     const via = NODE_STANDIN[of];
     wants.add(ns, 'address', why, { dev: BRIDGE, ip: own, length: bits(of) });

@@ -15,3 +15,11 @@ export function speakIpv6(ns: Ns, ifname: string, why: string, wants: Wants): vo
   const of = (name: string) => `net/ipv6/conf/${ifname}/${name}`;
   wants.sysctls(ns, why, { [of('disable_ipv6')]: 0, [of('accept_ra')]: 0 });
 }
+
+/**
+ * An interface of the node by which containers reach it, without an address of IPv6: it has a link-local one all the same,
+ * and a container that says to be a router must not become the node's.
+ */
+export function ignoreRouters(ns: Ns, ifname: string, why: string, wants: Wants): void {
+  wants.sysctls(ns, why, { [`net/ipv6/conf/${ifname}/accept_ra`]: 0 }, true);
+}

@@ -53,6 +53,11 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables-nat', 'ip6table
     t.equal(await lost(n1, 'four', CLIENT[4], 2, '-i', '0.1'), 0);
     t.match((await n1.exec('sysctl', '-n', 'net.ipv6.conf.all.forwarding')).stdout, /^0/);
     t.notMatch((await n1.exec('ip6tables-save')).stdout, /WEFT/);
+    t.match(
+      (await n1.exec('sysctl', '-n', 'net.ipv6.conf.weft-gw.accept_ra')).stdout,
+      /^0/,
+      'containers are no routers',
+    );
   });
 
   t.test('dual stack goes out in both families, with the node’s address', limit, async (t) => {
@@ -74,7 +79,12 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables-nat', 'ip6table
     t.match((await n1.exec('sysctl', '-n', 'net.ipv6.conf.all.forwarding')).stdout, /^1/);
     t.match((await n1.exec('sysctl', '-n', 'net.ipv6.conf.u0.accept_ra')).stdout, /^2/);
     t.match(await learned(n1), /default via fe80:.* dev u0/);
-    t.match((await n1.exec('sysctl', '-n', 'net.ipv6.conf.weft-gw.accept_ra')).stdout, /^0/, 'none from containers');
+    const leg = /(wf\w+)@/.exec((await n1.exec('ip', '-o', 'link', 'show', 'master', 'weft-gw')).stdout)?.[1];
+    t.match(
+      (await n1.exec('sysctl', '-n', `net.ipv6.conf.${leg}.accept_ra`)).stdout,
+      /^1/,
+      'nothing is opened to containers',
+    );
   });
 
   t.test('networks are apart, also by the gateway bridge; an internal one has no way out', limit, async (t) => {

@@ -8,7 +8,7 @@ import { ALIAS_PREFIX } from '../../objects/link.js';
 import { addressing } from '../addressing.js';
 import type { NetworkDriver } from '../driver.js';
 import { endpointPair } from '../pair.js';
-import { FORWARDING, speakIpv6 } from '../sysctls.js';
+import { FORWARDING, ignoreRouters, speakIpv6 } from '../sysctls.js';
 import { familiesOf, type World } from '../world.js';
 
 /** A bridge in the node's own namespace, with the node as router; see README.md beside this file. */
@@ -21,6 +21,7 @@ export const bridge: NetworkDriver = {
     const mac = endpointMac(gateways[0] as Ip);
     wants.add(NODE_NS, 'link', why, { type: 'bridge', name, up: true, mtu: mtuOf(world, network), mac, alias });
     if (familiesOf(network).includes(6)) speakIpv6(NODE_NS, name, why, wants);
+    else ignoreRouters(NODE_NS, name, why, wants);
     for (const [i, subnet] of subnets.entries()) {
       const ip = gateways[i] as Ip;
       wants.add(NODE_NS, 'address', `gateway of ${network.id}`, { dev: name, ip, length: parseCidr(subnet).length });
