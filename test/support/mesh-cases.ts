@@ -19,7 +19,7 @@ import type { Proto, Tally } from './traffic.js';
 import { PATIENCE_MS, type Traffic } from './traffic-port.js';
 
 const PROTOS: readonly Proto[] = ['tcp', 'udp'];
-const NEEDS: readonly Need[] = ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'iptables-nat'];
+const NEEDS: readonly Need[] = ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'iptables-nat', 'dig'];
 const NEEDS6: readonly Need[] = ['ip6tables-nat', 'ip6tables-notrack'];
 
 /** `b1 10.20.0.11` ten times, and so on. */
@@ -99,12 +99,35 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     }
   });
 
+  t.test('names have addresses of every family the network has, and none of the other', async (t) => {
+    const queries = [
+      ['web', 'A'],
+      ['web', 'AAAA'],
+      ['tasks.web', 'AAAA'],
+      ['b3', 'AAAA'],
+      ...families.map((of) => ['-x', VIP[of]]),
+    ];
+    const asked = queries.map((words) => `dig @127.0.0.11 +short ${words.join(' ')} | sort`).join('; echo ,; ');
+    const answers = lab
+      .sh(lab.pin(1, 'c1'), asked)
+      .split(',')
+      .map((lines) => lines.trim());
+    const expected = (six: readonly string[]) => (families.includes(6) ? six.join('\n') : '');
+    t.same(answers, [
+      families.includes(4) ? VIP[4] : '',
+      expected([VIP[6]]),
+      expected(REPLICA_NAMES.map((name) => appAddress(REPLICAS[name].host, 6))),
+      expected([appAddress(REPLICAS.b3.host, 6)]),
+      ...families.map(() => 'web.app.'),
+    ]);
+  });
+
   if (families.includes(6)) {
     t.test('the published port at ::1 is refused at once', async (t) => {
       for (const proto of PROTOS) {
-        const { tally, ms } = await lab.onNode(2).timed(proto, '::1', PUBLISHED, 20);
-        t.same(tally, { ECONNREFUSED: 20 }, proto);
-        t.ok(ms < 20 * (inGuest() ? 60 : 20), `${ms} ms for 20`);
+        const { tally, ms } = await lab.onNode(2).timed(proto, '::1', PUBLISHED, 100);
+        t.same(tally, { ECONNREFUSED: 100 }, proto);
+        t.ok(ms < 100 * (inGuest() ? 60 : 20), `${ms} ms for 100`);
       }
     });
   }
@@ -145,56 +168,67 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     t.same(byReplica(await lab.container(3).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
   });
 
-  t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
-    await alive(lab, false);
-    for (const caller of [callers[0], callers[1], callers[3], callers[5]] as Caller[]) {
-      const tally = byReplica(await caller.from(lab).ask('tcp', caller.host, caller.port, 20));
-      t.same(tally, { b1: 10, b2: 10 }, caller.name);
-    }
-    await alive(lab, true);
-    t.same(byReplica(await lab.container(1).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
-  });
-
-  for (const state of families.includes(6) ? (['gone'] as const) : (['draining', 'gone'] as const)) {
-    t.test(`where all replicas are ${state}, every one of 100 connects is refused at once`, async (t) => {
-      for (const name of REPLICA_NAMES) await (state === 'gone' ? lab.disconnect(name) : lab.change(name, { state }));
-      const asked = callers.filter(({ name }) => state === 'draining' || !name.startsWith('a replica'));
-      for (const { name, from, host, port } of asked) {
-        for (const proto of PROTOS) {
-          const { tally, ms } = await from(lab).timed(proto, host, port, 100);
-          t.same(tally, { ECONNREFUSED: 100 }, `${name}, ${proto}`);
-          t.ok(ms < 100 * (inGuest() ? 60 : 20), `${ms} ms for 100`);
-        }
+  // A second family beside the first changes nothing in these; they take a guest a minute.
+  if (families.length === 1) {
+    t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
+      await alive(lab, false);
+      for (const caller of [callers[0], callers[1], callers[3], callers[5]] as Caller[]) {
+        const tally = byReplica(await caller.from(lab).ask('tcp', caller.host, caller.port, 20));
+        t.same(tally, { b1: 10, b2: 10 }, caller.name);
       }
-      t.match(lab.sh(lab.pin(1, 'c1'), `ping -c1 -W2 ${VIP[of]}`), '1 received', 'the VIP answers ping all the same');
-      for (const name of REPLICA_NAMES) await lab.change(name, {});
-      t.same(byReplica(await lab.outside.ask('udp', underlay(3, of), PUBLISHED, 30)), { b1: 10, b2: 10, b3: 10 });
+      await alive(lab, true);
+      t.same(byReplica(await lab.container(1).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
+    });
+
+    for (const state of of === 6 ? (['gone'] as const) : (['draining', 'gone'] as const)) {
+      t.test(`where all replicas are ${state}, every one of 100 connects is refused at once`, async (t) => {
+        for (const name of REPLICA_NAMES) await (state === 'gone' ? lab.disconnect(name) : lab.change(name, { state }));
+        const asked = callers.filter(({ name }) => state === 'draining' || !name.startsWith('a replica'));
+        for (const { name, from, host, port } of asked) {
+          for (const proto of PROTOS) {
+            const { tally, ms } = await from(lab).timed(proto, host, port, 100);
+            t.same(tally, { ECONNREFUSED: 100 }, `${name}, ${proto}`);
+            t.ok(ms < 100 * (inGuest() ? 60 : 20), `${ms} ms for 100`);
+          }
+        }
+        t.match(lab.sh(lab.pin(1, 'c1'), `ping -c1 -W2 ${VIP[of]}`), '1 received', 'the VIP answers ping all the same');
+        for (const name of REPLICA_NAMES) await lab.change(name, {});
+        t.same(byReplica(await lab.outside.ask('udp', underlay(3, of), PUBLISHED, 30)), { b1: 10, b2: 10, b3: 10 });
+      });
+    }
+
+    t.test(
+      'agents are killed with -9 and started again under load: no request fails, nothing is written',
+      async (t) => {
+        const gap = inGuest() ? 100 : 2;
+        const loaded = [lab.container(1), lab.container(3), lab.outside];
+        for (const proto of PROTOS) {
+          await lab.container(1).load(proto, VIP[of], TARGET, gap);
+          await lab.container(3).load(proto, VIP[of], TARGET, gap);
+          for (const i of NODES) await lab.outside.load(proto, underlay(i, of), PUBLISHED, gap);
+        }
+        for (const i of NODES) {
+          await lab.lab.node(i).kill9();
+          await sleep(200);
+          await lab.lab.node(i).start();
+          t.match(adoption(lab, i), ADOPTED, `node ${i}`);
+        }
+        for (const traffic of loaded) {
+          const { tally, longestMs } = await traffic.relax();
+          t.same(Object.keys(tally), ['ok'], `${traffic.name}: ${JSON.stringify(tally)}`);
+          t.ok((tally.ok ?? 0) > 100, `${tally.ok} requests`);
+          // A guest's processor may be away for that long; elsewhere it would be a SYN that was lost and sent again.
+          if (!inGuest()) t.ok(longestMs < 1000, `the slowest took ${longestMs} ms`);
+          else t.comment(`the slowest took ${longestMs} ms`);
+        }
+      },
+    );
+  } else {
+    t.test('agents that are started again write nothing', async (t) => {
+      await Promise.all(NODES.map((i) => lab.lab.node(i).restart()));
+      for (const i of NODES) t.match(adoption(lab, i), ADOPTED, `node ${i}`);
     });
   }
-
-  t.test('agents are killed with -9 and started again under load: no request fails, nothing is written', async (t) => {
-    const gap = inGuest() ? 100 : 2;
-    const loaded = [lab.container(1), lab.container(3), lab.outside];
-    for (const proto of PROTOS) {
-      await lab.container(1).load(proto, VIP[of], TARGET, gap);
-      await lab.container(3).load(proto, VIP[of], TARGET, gap);
-      for (const i of NODES) await lab.outside.load(proto, underlay(i, of), PUBLISHED, gap);
-    }
-    for (const i of NODES) {
-      await lab.lab.node(i).kill9();
-      await sleep(200);
-      await lab.lab.node(i).start();
-      t.match(adoption(lab, i), ADOPTED, `node ${i}`);
-    }
-    for (const traffic of loaded) {
-      const { tally, longestMs } = await traffic.relax();
-      t.same(Object.keys(tally), ['ok'], `${traffic.name}: ${JSON.stringify(tally)}`);
-      t.ok((tally.ok ?? 0) > 100, `${tally.ok} requests`);
-      // A guest's processor may be away for that long; elsewhere it would be a SYN that was lost and sent again.
-      if (!inGuest()) t.ok(longestMs < 1000, `the slowest took ${longestMs} ms`);
-      else t.comment(`the slowest took ${longestMs} ms`);
-    }
-  });
 
   t.test('datagrams of 4000 bytes arrive, fragments and all', async (t) => {
     for (const { name, of, from, host, port, seen } of callers) {

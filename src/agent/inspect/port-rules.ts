@@ -1,4 +1,4 @@
-import type { Family, Ip } from '../../base/ip.js';
+import { type Family, family, type Ip } from '../../base/ip.js';
 import { familiesOfPort, type NodePort, type Span, servedPorts } from '../../model/published.js';
 import type { PublishedPort } from '../../model/service.js';
 import { portTarget } from '../../network/ports.js';
@@ -19,20 +19,20 @@ type Seen = readonly Compared<IptablesObject>[];
 const INGRESS_CHAIN = 'WEFT-INGRESS';
 
 /** Tells whether the rule of a port of the mesh is in the kernel, and is reached. */
-export function meshCheck(look: Look, seen: Seen, own: Ip | undefined): (p: PublishedPort) => Check {
-  const broken = brokenJump(seen, INGRESS_CHAIN, 4);
-  const wished = look.desired
-    .in(NODE_NS, 'iptables')
-    .flatMap((w) => rulesOf(w.object as IptablesObject, INGRESS_CHAIN));
+export function meshCheck(look: Look, seen: Seen, own: readonly Ip[]): (p: PublishedPort) => Check {
+  const families = own.map(family);
+  const broken = families.map((of) => brokenJump(seen, INGRESS_CHAIN, of)).find((jump) => jump);
+  const chains = look.desired.in(NODE_NS, 'iptables').map((w) => w.object as IptablesObject);
+  const wished = families.map((of) => chains.flatMap((o) => (o.family === of ? rulesOf(o, INGRESS_CHAIN) : [])));
   const have = rulesIn(seen, INGRESS_CHAIN);
   return (p) => {
     const node = look.world.self.name;
-    if (own === undefined) {
+    if (own.length === 0) {
       const hint = `weft node add ${node} --vtep ${look.world.self.vtep} --address INGRESS=IP`;
       return { drift: 'missing', reason: `node ${node} has no address on the ingress network (${hint})` };
     }
-    const rule = wished.find((text) => text.startsWith(meshMatch(p)));
-    if (rule === undefined || !have.has(rule))
+    const rules = wished.map((all) => all.find((text) => text.startsWith(meshMatch(p))));
+    if (rules.some((rule) => rule === undefined || !have.has(rule)))
       return { drift: 'missing', reason: `no rule for it in ${INGRESS_CHAIN}` };
     if (broken) return { drift: 'missing', reason: `no jump from ${broken.object.chain} to ${INGRESS_CHAIN}` };
     return { drift: 'ok' };

@@ -1,5 +1,6 @@
 import type { InspectRow } from '../../api/agent.js';
 import { publishedFrontends } from '../../balance/backends.js';
+import { family, type Ip, primary } from '../../base/ip.js';
 import type { Listener } from '../../kernel/real/listeners.js';
 import { type NodePort, nodePorts, type Span, spanOf, spanText, takes } from '../../model/published.js';
 import type { PublishedPort } from '../../model/service.js';
@@ -12,8 +13,8 @@ import { type Check, hostCheck, meshCheck } from './port-rules.js';
 
 /** What all published ports of a node share. */
 interface Node {
-  /** The node's own address on the ingress network. */
-  own: string | undefined;
+  /** The node's own addresses on the ingress network. */
+  own: readonly Ip[];
   mesh: (p: PublishedPort) => Check;
   host: (port: NodePort, span: Span) => Check;
   balancing: Balancing | undefined;
@@ -36,7 +37,7 @@ export const ports: View = async (look) => {
 
 async function nodeOf(look: Look, spans: readonly Span[]): Promise<Node> {
   const network = ingressNetwork(look.world.wish);
-  const own = network && ownIngressAddresses(look.world, network).find((ip) => !ip.includes(':'));
+  const own = network ? ownIngressAddresses(look.world, network) : [];
   const seen = await compare<IptablesObject>(look, 'iptables', NODE_NS);
   const listeners = await look.readers.listeners((socket) => spans.some((span) => takes(socket, span)));
   return {
@@ -68,10 +69,11 @@ function rowOf(look: Look, node: Node, port: NodePort, span: Span | undefined): 
 }
 
 function meshed(look: Look, { own, balancing, mesh }: Node, service: string, p: PublishedPort) {
-  const [frontend] = own === undefined ? [] : publishedFrontends(own, [p]);
-  const backends = frontend && balancing?.observed.backends(look.world.balancer.name, 4, frontend);
+  const first = primary(own);
+  const [frontend] = first === undefined ? [] : publishedFrontends(first, [p]);
+  const backends = frontend && balancing?.observed.backends(look.world.balancer.name, family(frontend.ip), frontend);
   return {
-    ...(own !== undefined && { via: own }),
+    ...(own.length > 0 && { via: own.join(',') }),
     ...backends,
     ...mark(mesh(p), balancing?.of(`service/${service}`) ?? { drift: 'ok' }),
   };
