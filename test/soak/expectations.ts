@@ -132,7 +132,7 @@ function sandboxSeen(view: KernelView | undefined): string[] {
 }
 
 function nodeFacts(model: Model, { number }: LabNode): string[] {
-  const legs = model.withGateway(number).map(({ name }) => `leg of ${name} isolated up`);
+  const legs = model.withGateway(number).map(({ name }) => `leg of ${name} hairpin up`);
   return [...legs, ...(legs.length > 0 ? ['weft-gw up'] : [])];
 }
 
@@ -142,7 +142,7 @@ function nodeSeen(view: KernelView | undefined): string[] {
   return ours.map(({ ifname, ifalias, flags, linkinfo }) => {
     const up = flags.includes('UP') ? 'up' : 'down';
     if (ifname === 'weft-gw') return `weft-gw ${up}`;
-    const isolated = linkinfo?.info_slave_data?.isolated ? 'isolated' : 'not isolated';
-    return `leg of ${ifalias?.replace('weft:gateway/', '')} ${isolated} ${up}`;
+    const hairpin = linkinfo?.info_slave_data?.hairpin ? 'hairpin' : 'no hairpin';
+    return `leg of ${ifalias?.replace('weft:gateway/', '')} ${hairpin} ${up}`;
   });
 }

@@ -18,7 +18,7 @@ export interface LinkView {
   linkinfo?: {
     info_kind?: string;
     info_data?: { id?: number; port?: number; local?: string; learning?: boolean; proxy?: boolean };
-    info_slave_data?: { hairpin?: boolean; learning?: boolean; isolated?: boolean };
+    info_slave_data?: { hairpin?: boolean; learning?: boolean };
   };
   addr_info: { family: string; local: string; prefixlen: number; scope: string }[];
 }
