@@ -61,7 +61,7 @@ function typeofField(field: KeyField): Uint8Array {
 const TYPEOF_MEMBERS: Partial<Record<DataType, readonly [protocol: number, member: number]>> = {
   ether_addr: [17, 2],
   ipv4_addr: [12, 11],
-  ipv6_addr: [14, 7],
+  ipv6_addr: [13, 8],
 };
 
 function tlv(w: Writer, type: number, value: Uint8Array): Writer {
