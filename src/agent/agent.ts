@@ -30,6 +30,7 @@ import { everything, type PassResult } from '../reconcile/pass.js';
 import { poolWarnings } from '../state/pools.js';
 import { PORT_SPACE, Store } from '../state/store.js';
 import { concernsPorts, type Mutation } from '../state/wish.js';
+import { Announcer } from './announcer.js';
 import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
 import { Events } from './events.js';
 import { guardState } from './guard-state.js';
@@ -64,6 +65,7 @@ export class Agent implements AgentPort {
   readonly #pools: PoolWatch;
   readonly #phases = new Map<string, Status>();
   readonly #underlay: Underlay;
+  readonly #announcer: Announcer;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
@@ -76,6 +78,7 @@ export class Agent implements AgentPort {
     this.#spaces = new Spaces(loadNative(), options.runDir);
     this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
+    this.#announcer = new Announcer(this.#spaces, (error) => this.#report('trouble', '', toWeftError(error).message));
     this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
       change: (what) => this.loop.wake(this.#recompute(what === 'all' ? what : [PATHS_PRODUCER]), 'wish'),
       path: (vtep, small, promised) => this.#tellPath(vtep, small?.mtu, promised),
@@ -187,6 +190,7 @@ export class Agent implements AgentPort {
     this.ports.stop();
     this.#watch.stop();
     this.#underlay.stop();
+    this.#announcer.stop();
     this.#fingerprints.stop();
     await this.#server.close();
     await this.loop.stop();
@@ -343,6 +347,7 @@ export class Agent implements AgentPort {
     this.names.changed(mutations, this.#before, this.store.wish);
     this.#underlay.changed(mutations, this.#before, this.store.wish);
     this.#pools.changed(mutations, this.#before);
+    this.#announcer.changed(mutations, this.#before);
     this.#before = this.store.wish;
     for (const { table, id } of mutations) {
       const stored = this.store.get(table, id);
@@ -393,6 +398,7 @@ export class Agent implements AgentPort {
     this.#spaces.begin();
     try {
       this.#fingerprints.passed(result);
+      this.#announcer.passed(this.#world(), result.done);
       for (const { ns, kind } of this.#desired.scopes()) if (kind === 'link') await this.#watch.listenTo(ns);
     } finally {
       this.#spaces.passed();

@@ -15,8 +15,11 @@ export interface NearEnd {
   port: NonNullable<Link['port']>;
 }
 
-/** The veth of an endpoint: one end is a port of a bridge, the other is born in the sandbox as its interface. */
-export function endpointPair(endpoint: Stored<'endpoints'>, { ns, master, mtu, port }: NearEnd, wants: Wants): void {
+/**
+ * The veth of an endpoint: one end is a port of a bridge, the other is born in the sandbox as its interface.
+ * @returns name of the near end
+ */
+export function endpointPair(endpoint: Stored<'endpoints'>, { ns, master, mtu, port }: NearEnd, wants: Wants): string {
   const { sandbox, ifname: name, mac } = endpoint.spec;
   const why = `endpoint ${endpoint.id}`;
   const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
@@ -25,4 +28,5 @@ export function endpointPair(endpoint: Stored<'endpoints'>, { ns, master, mtu, p
   wants.add(ns, 'link', why, { type: 'veth', name: near, up: true, mtu, master, alias, peer, port });
   wants.add(sandbox, 'link', why, { type: 'veth-end', name, up: true, mtu, mac, alias });
   bandwidthLimits(endpoint, { ns, dev: near, mtu }, wants);
+  return near;
 }

@@ -37,6 +37,8 @@ export const bridge: NetworkDriver = {
     endpointPair(endpoint, near, wants);
     addressing(network, endpoint.spec, `endpoint ${endpoint.id}`, wants);
   },
+
+  segment: (_world, network) => ({ ns: NODE_NS, dev: bridgeName(network) }),
 };
 
 /** Packets of a container leave by the routes of the underlay more often than not. */

@@ -59,9 +59,13 @@ export const overlay: NetworkDriver = {
     const why = `endpoint ${endpoint.id}`;
     const mtu = overlayMtu(world, network);
     // A task that dials its own VIP and is chosen itself gets its frame back through the port it came from.
-    endpointPair(endpoint, { ns, master: BRIDGE, mtu, port: { hairpin: true } }, wants);
+    const dev = endpointPair(endpoint, { ns, master: BRIDGE, mtu, port: { hairpin: true } }, wants);
+    // Nobody takes its MAC over by sending with it.
+    wants.add(ns, 'fdb', why, { dev, mac: endpoint.spec.mac, bridge: true });
     addressing(network, endpoint.spec, why, wants);
   },
+
+  segment: (_world, network) => ({ ns: networkNs(network.id), dev: BRIDGE }),
 
   peer(world, network, peer, wants) {
     const { address, addressV6, mac } = peer.spec;
