@@ -95,6 +95,51 @@ if (needs(t, ['root', 'ip'])) {
     }
   });
 
+  t.test('whole frames out of an interface; datagrams as large as it takes', async (t) => {
+    const fd = world.netns('frames');
+    for (const command of [
+      'link add dev va type veth peer name vb',
+      'link set va up',
+      'link set vb up',
+      'addr add 192.0.2.1/24 dev va',
+      'route add 198.51.100.1 via 192.0.2.9 mtu 600',
+    ])
+      await world.must(fd, `ip ${command}`);
+    const received = async () => JSON.parse(await world.must(fd, 'ip -s -j link show vb'))[0].stats64.rx.packets;
+    const before = await received();
+    native.packetSend(fd, 'va', [Buffer.alloc(60, 0xff), Buffer.alloc(1514, 0xff)]);
+    t.ok((await received()) >= before + 2);
+    for (const [device, frames, code] of [
+      ['none', [], 'ENODEV'],
+      ['va', [Buffer.alloc(2000)], 'EMSGSIZE'],
+      ['va', ['text'], 'EINVAL'],
+    ] as const) {
+      t.match(
+        thrownBy(() => native.packetSend(fd, device, frames as never)),
+        { code },
+      );
+    }
+    const opened = native.socketOpen(fd, {
+      type: 'udp',
+      family: 4,
+      address: '192.0.2.1',
+      mtuProbe: true,
+      device: 'va',
+    });
+    const socket = dgram.createSocket('udp4').bind({ fd: opened.fd });
+    const sent = (bytes: number) =>
+      new Promise((resolve) =>
+        socket.send(Buffer.alloc(bytes), 9, '198.51.100.1', (error) => resolve(error && 'refused')),
+      );
+    t.notOk(await sent(1472), 'the route’s MTU does not count');
+    t.equal(await sent(1473), 'refused');
+    socket.close();
+    t.match(
+      thrownBy(() => native.socketOpen(fd, { type: 'udp', family: 4, address: '192.0.2.1', device: 'none' })),
+      { code: 'ENODEV' },
+    );
+  });
+
   t.test('a legacy table is counted and not created', async (t) => {
     const fd = world.netns('xt');
     const version = await world.run(fd, 'iptables-legacy -V').catch(() => undefined);
