@@ -313,12 +313,13 @@ test('one namespace only, by its name or as the ingress one', async (t) => {
 test('what the gate holds back is marked held', async (t) => {
   const rig = await up(t);
   rig.kernel.put('net-app', 'fdb', { dev: 'vxlan0', mac: '02:42:0a:14:00:63', bridge: true, dst: '192.168.72.1' });
-  t.like((await rig.rows('fdb'))[0], { drift: 'foreign', reason: 'nothing wishes it' });
+  const odd = async () => (await rig.rows('fdb')).find(({ drift }) => drift !== 'ok');
+  t.like(await odd(), { drift: 'foreign', reason: 'nothing wishes it' });
   const shut = new Loop(rig.kernel, rig.desired, () => 'shut');
   t.teardown(() => shut.stop());
   await shut.sweep();
   rig.loop.held = shut.held;
-  const [held] = await rig.rows('fdb');
+  const held = await odd();
   t.is(held?.drift, 'held');
   t.regex(held?.reason ?? '', /: shut$/);
 });
