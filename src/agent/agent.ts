@@ -225,6 +225,10 @@ export class Agent implements AgentPort {
   }
 
   locationOf(sandbox: string): { path: string; files: string } {
+    const { host, share } = this.store.get('sandboxes', sandbox)?.spec ?? {};
+    if (share !== undefined) return this.locationOf(share);
+    // It has no files: the node's are its own.
+    if (host) return { path: `/proc/${process.pid}/ns/net`, files: this.names.filesOf(sandbox) };
     const location = this.#locations.of(sandbox);
     const handedOver = location && ('path' in location ? location.path : `/proc/${location.pid}/ns/net`);
     return { path: handedOver ?? this.#spaces.seenAt(sandbox), files: this.names.filesOf(sandbox) };

@@ -4,6 +4,7 @@ import type { Ip } from '../base/ip.js';
 import { LISTEN_ADDRESS } from '../dns/sockets.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { endpointsOf } from '../network/names-view.js';
+import { hasOwnNamespace } from '../network/sandbox.js';
 
 /** resolv.conf(5) of a sandbox. With `ndots:0` names without dots are asked as they are before any search domain. */
 export function resolvConf(sandbox: Stored<'sandboxes'>): string {
@@ -81,7 +82,7 @@ export class SandboxFiles {
 
   #followOne(wish: Wish, name: string): void {
     const sandbox = wish.sandboxes.get(name);
-    if (!sandbox) {
+    if (!sandbox || !hasOwnNamespace(sandbox)) {
       this.#remove(name);
       return;
     }

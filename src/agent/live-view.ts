@@ -8,6 +8,7 @@ import {
   type SandboxNames,
   sandboxNames,
 } from '../network/names-view.js';
+import { hasOwnNamespace } from '../network/sandbox.js';
 
 /** Where the resolver finds the namespace of a sandbox. */
 export type NetnsPath = (sandbox: string) => string;
@@ -135,7 +136,7 @@ export class LiveView {
 
   #takeSandbox(wish: Wish, id: string): SandboxNames | undefined {
     const sandbox = wish.sandboxes.get(id);
-    if (!sandbox) {
+    if (!sandbox || !hasOwnNamespace(sandbox)) {
       this.#sandboxes.delete(id);
       return undefined;
     }

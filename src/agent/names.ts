@@ -7,6 +7,7 @@ import { nameOf, type Wish } from '../model/registry.js';
 import type { Change } from '../network/affected.js';
 import { type AffectedNames, affectedNames, type NetworkNames } from '../network/names-view.js';
 import { leadsToResolver } from '../network/resolver-rules.js';
+import { hasOwnNamespace } from '../network/sandbox.js';
 import type { Ns } from '../objects/kind.js';
 import type { Op } from '../reconcile/plan.js';
 import { queryIn } from './dns-query.js';
@@ -81,6 +82,8 @@ export class Names implements NamesPort {
 
   /** Why names do not work in a sandbox, or undefined. */
   trouble(sandbox: string): string | undefined {
+    const stored = this.options.wish().sandboxes.get(sandbox);
+    if (stored && !hasOwnNamespace(stored)) return undefined;
     return this.#files.trouble(sandbox) ?? this.resolver.trouble(sandbox);
   }
 
@@ -108,8 +111,12 @@ export class Names implements NamesPort {
   /** Asks the resolver as a program in the sandbox would. @throws WEFT_NOT_FOUND, WEFT_INVALID_NETNS, and as queryIn */
   async query(sandbox: string, name: string, type: string): Promise<DnsAnswer> {
     const { spaces, wish } = this.options;
-    if (!wish().sandboxes.has(sandbox))
+    const { host, share } = wish().sandboxes.get(sandbox)?.spec ?? {};
+    if (host === undefined)
       throw new WeftError('WEFT_NOT_FOUND', `there is no sandbox "${sandbox}"`, 'weft sandbox ls');
+    if (host)
+      throw new WeftError('WEFT_CONFLICT', `sandbox "${sandbox}" has no resolver: it is in the namespace of the node`);
+    if (share !== undefined) return this.query(share, name, type);
     spaces.begin();
     try {
       const space = spaces.open(sandbox);

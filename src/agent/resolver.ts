@@ -9,6 +9,7 @@ import type { BoundSandbox } from '../dns/listeners.js';
 import type { Applied } from '../dns/protocol.js';
 import type { Wish } from '../model/registry.js';
 import type { AffectedNames } from '../network/names-view.js';
+import { hasOwnNamespace } from '../network/sandbox.js';
 import { LiveView, type NetnsPath } from './live-view.js';
 import { nodeNameServers } from './upstreams.js';
 
@@ -158,7 +159,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   }
 
   get #wanted(): boolean {
-    return this.options.wish().sandboxes.size > 0;
+    return [...this.options.wish().sandboxes.values()].some(hasOwnNamespace);
   }
 
   get #pending(): boolean {

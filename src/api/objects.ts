@@ -205,6 +205,7 @@ function exported(agent: AgentPort): Record<string, Record<string, unknown>> {
 /** The PUT body that gives this spec. */
 function bodyOf(stored: Stored): unknown {
   if (stored.table !== 'endpoints') return stored.spec;
-  const { sandbox: _sandbox, network: _network, ...body } = (stored as Stored<'endpoints'>).spec;
-  return body;
+  const { sandbox: _sandbox, network: _network, ifname, mac, ...body } = (stored as Stored<'endpoints'>).spec;
+  // Networks of drivers that make no interface have none.
+  return ifname === '' ? body : { ...body, ifname, mac };
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { tableCommands } from './objects.js';
 import { column, type Row } from './output.js';
-import { at, bitRate, collect, given, integer, session, waiting, waitQuery, whole } from './shared.js';
+import { at, bitRate, collect, given, integer, pairs, session, waiting, waitQuery, whole } from './shared.js';
 
 export function endpointCommands(program: Command): void {
   waiting(program.command('connect <sandbox> <network>').description('connect a sandbox to a network'))
@@ -13,11 +13,15 @@ export function endpointCommands(program: Command): void {
     .option('--ifname <name>', 'interface name in the sandbox')
     .option('--gw-priority <n>', 'the highest gives the default route', integer)
     .option('--no-default-route', 'never gives the default route')
+    .option('--route <dst[,via=ip][,metric=n][,type=t]>', 'static route (repeatable)', collect)
+    .option('--sysctl <k=v>', 'net.ipv4.conf.IFNAME.log_martians=1, IFNAME as it stands (repeatable)', collect)
     .option('--rate-in <rate>', 'limit into the sandbox, for example 50mbit', bitRate)
     .option('--rate-out <rate>', 'limit out of the sandbox', bitRate)
     .action(async (sandbox: string, network: string, options: Row, self: Command) => {
       const { ip, mac, alias, service, weight, ifname, gwPriority, defaultRoute, rateIn, rateOut } = options;
-      const route = { gwPriority, ...(defaultRoute === false && { defaultRoute }) };
+      const routes = (options.route as string[] | undefined)?.map(routeOf);
+      const sysctls = options.sysctl && pairs(options.sysctl as string[]);
+      const route = { gwPriority, routes, sysctls, ...(defaultRoute === false && { defaultRoute }) };
       const bandwidth = given({ toSandbox: rateIn, fromSandbox: rateOut });
       const body = given({ addresses: ip, mac, aliases: alias, service, weight, ifname, bandwidth, ...route });
       const shown = await session(self).client.put<Row>(
@@ -42,4 +46,11 @@ export function endpointCommands(program: Command): void {
     column('STATE'),
     column('WEIGHT', 'weight', true),
   ]);
+}
+
+/** `10.9.0.0/16,via=10.31.0.9,metric=5`: a destination, then what else a route says. */
+function routeOf(text: string): Row {
+  const [dst, ...rest] = text.split(',');
+  const { metric, ...how } = pairs(rest);
+  return { dst, ...how, ...(metric !== undefined && { metric: whole(metric) }) };
 }

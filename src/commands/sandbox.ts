@@ -15,16 +15,18 @@ export function sandboxCommands(program: Command): void {
   waiting(sandbox.command('create <name>').description('create a sandbox, or take over a namespace'))
     .option('--netns <path>', 'namespace to take over')
     .option('--pid <pid>', 'process whose namespace to take over', whole)
+    .option('--host', 'use the namespace of the node')
+    .option('--share <sandbox>', 'use the namespace, endpoints and resolver of another sandbox')
     .option('--hostname <name>', 'host name')
     .option('--dns <ip>', 'resolver for names weft does not know (repeatable)', collect)
     .option('--dns-search <domain>', 'search domain (repeatable)', collect)
     .option('--publish <port>', `${PUBLISH} (repeatable)`, collect)
     .action(async (name: string, options: Row, self: Command) => {
-      const { netns, pid, hostname, dns, dnsSearch } = options;
+      const { netns, pid, host, share, hostname, dns, dnsSearch } = options;
       const ports = (options.publish as string[] | undefined)?.map(parsePublish);
       await session(self).client.put(
         at('sandboxes', name) + waitQuery(options),
-        given({ netns, pid, hostname, dns, dnsSearch, ports }),
+        given({ netns, pid, host, share, hostname, dns, dnsSearch, ports }),
       );
       process.stdout.write(`${name}\n`);
     });

@@ -8,6 +8,9 @@ export type Driver = (typeof DRIVERS)[number];
 /** Networks of one node alone: no other agent has a say in them. */
 export const isLocalScope = (driver: Driver): boolean => driver !== 'overlay';
 
+/** Do its endpoints have an interface, with addresses? */
+export const hasInterfaces = (driver: Driver): boolean => driver !== 'host' && driver !== 'none';
+
 /** Body of `PUT /v1/networks/NAME`. */
 export const networkBody = z
   .strictObject({

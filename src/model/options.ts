@@ -65,3 +65,22 @@ export function optionsOf<D extends Driver>(driver: D, network: Pick<Network, 'o
 export function bridgeName({ id, spec }: { id: string; spec: Pick<Network, 'options'> }): string {
   return optionsOf('bridge', spec).name ?? `weft-br-${shortDigest(id, 7)}`;
 }
+
+interface Named {
+  id: string;
+  spec: Pick<Network, 'driver' | 'options'>;
+}
+
+/** What links of a macvlan or ipvlan network stand on; `own`: a dummy that weft makes, for want of a parent. */
+export function parentOf({ id, spec }: Named): { name: string; own: boolean } {
+  const { parent } = optionsOf(spec.driver as 'macvlan' | 'ipvlan', spec);
+  return parent === undefined ? { name: `weft-dm-${shortDigest(id, 7)}`, own: true } : { name: parent, own: false };
+}
+
+/** `eth0.100`: VLAN 100 on eth0. Undefined for names that are not of that form. */
+export function vlanOf(parent: string): { on: string; id: number } | undefined {
+  const [, on, digits] = /^(.+)\.(\d{1,4})$/.exec(parent) ?? [];
+  const id = Number(digits);
+  // 0 is priority tagging and 4095 is reserved (IEEE 802.1Q).
+  return on !== undefined && id > 0 && id < 4095 ? { on, id } : undefined;
+}

@@ -11,9 +11,9 @@ import { pathRoutes } from './paths.js';
 import { hostPorts } from './ports.js';
 import { driverOf } from './registry.js';
 import { resolverRules } from './resolver-rules.js';
-import { endpointRoutes } from './routing.js';
+import { endpointRoutes, endpointSettings } from './routing.js';
 import { nodeRules } from './rules/node.js';
-import { sandboxObjects } from './sandbox.js';
+import { hasOwnNamespace, sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
 import { isHere, Wants, type World } from './world.js';
 
@@ -59,6 +59,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
     balanceNetwork(world, network, wants);
   },
   sandboxes(world, sandbox, wants) {
+    if (!hasOwnNamespace(sandbox)) return;
     sandboxObjects(world, sandbox, wants);
     if (hasGateway(world, sandbox.id)) gatewayLeg(world, sandbox, wants);
     taskObjects(world, sandbox, wants);
@@ -69,6 +70,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
     if (!network) return;
     driverOf(network).endpoint(world, network, endpoint, wants);
     endpointRoutes(world, network, endpoint, wants);
+    endpointSettings(endpoint, wants);
     if (!isLocalScope(network.spec.driver)) balanceClient(world, network, endpoint, wants);
   },
   peers(world, peer, wants) {

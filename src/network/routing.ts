@@ -1,4 +1,5 @@
 import { type Cidr, type Family, family } from '../base/ip.js';
+import { optionsOf, parentOf } from '../model/options.js';
 import type { Stored } from '../model/registry.js';
 import { MAIN_TABLE } from '../objects/route.js';
 import { gatewayFor } from './addressing.js';
@@ -39,6 +40,10 @@ const precedes = (a: Endpoint['spec'], b: Endpoint['spec']): boolean =>
 function leadsOut(world: Leading, network: Network, { spec }: Endpoint, of: Family): boolean {
   if (!spec.defaultRoute || network.spec.internal) return false;
   if (network.spec.driver === 'overlay') return reachesGateway(world, network, of);
+  if (network.spec.driver === 'macvlan' || network.spec.driver === 'ipvlan') {
+    // A dummy leads nowhere.
+    if (parentOf(network).own) return false;
+  }
   return spec.addresses.some((ip) => family(ip) === of);
 }
 
@@ -52,7 +57,28 @@ export function endpointRoutes(world: World, network: Network, endpoint: Endpoin
   for (const ip of network.spec.driver === 'overlay' ? [] : addresses) {
     const of = family(ip);
     if (wayOut(world, sandbox, of) !== endpoint) continue;
-    const route = { dst: DEFAULT_ROUTE[of], dev, via: gatewayFor(network, ip), table: MAIN_TABLE };
+    const via = isRouted(network) ? {} : { via: gatewayFor(network, ip) };
+    const route = { dst: DEFAULT_ROUTE[of], dev, ...via, table: MAIN_TABLE };
     wants.add(sandbox, 'route', `default route of ${endpoint.id}`, route);
+  }
+}
+
+/** An ipvlan of layer 3 hands packets to the node's routes by itself; it asks no neighbour. */
+const isRouted = (network: Network): boolean =>
+  network.spec.driver === 'ipvlan' && optionsOf('ipvlan', network.spec).mode !== 'l2';
+
+const SETTING = /^net\.(ipv4|ipv6)\.(conf|neigh)\.IFNAME\.(.+)$/;
+
+/** An endpoint's own routes, and its settings of the interface. */
+export function endpointSettings({ id, spec }: Endpoint, wants: Wants): void {
+  const { sandbox, ifname, routes, sysctls } = spec;
+  for (const { dst, via, metric, type } of routes) {
+    const how = type === 'unicast' ? { dev: ifname, ...(via !== undefined && { via }) } : { type };
+    const route = { dst, ...how, ...(metric !== undefined && { metric }), table: MAIN_TABLE };
+    wants.add(sandbox, 'route', `route of ${id}`, route);
+  }
+  for (const [key, value] of Object.entries(sysctls)) {
+    const [, family, group, name] = SETTING.exec(key) as unknown as string[];
+    wants.sysctls(sandbox, `setting of ${id}`, { [`net/${family}/${group}/${ifname}/${name}`]: value });
   }
 }

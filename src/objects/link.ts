@@ -39,6 +39,35 @@ export interface IfbLink extends LinkCommon {
   type: 'ifb';
 }
 
+/** A device that leads nowhere: the parent of networks that have none. */
+export interface DummyLink extends LinkCommon {
+  type: 'dummy';
+}
+
+/** Whose frames it sends and gets a share of: an interface of the node. */
+interface OnParent {
+  parent: { ns: Ns; name: string };
+}
+
+export interface VlanLink extends LinkCommon, OnParent {
+  type: 'vlan';
+  /** 802.1Q identifier. */
+  id: number;
+}
+
+export interface MacvlanLink extends LinkCommon, OnParent {
+  type: 'macvlan';
+  mode: 'bridge' | 'private' | 'vepa' | 'passthru';
+}
+
+export interface IpvlanLink extends LinkCommon, OnParent {
+  type: 'ipvlan';
+  mode: 'l2' | 'l3' | 'l3s';
+}
+
+/** Links that stand on another. */
+export type StackedLink = VlanLink | MacvlanLink | IpvlanLink;
+
 /** The near end of a pair; the far end is born in `peer.ns` with its name, MAC and MTU. */
 export interface VethLink extends LinkCommon {
   type: 'veth';
@@ -61,7 +90,16 @@ export interface ForeignLink extends LinkCommon {
   kindName: string;
 }
 
-export type Link = BridgeLink | VxlanLink | IfbLink | VethLink | VethEndLink | PresentLink | ForeignLink;
+export type Link =
+  | BridgeLink
+  | VxlanLink
+  | IfbLink
+  | DummyLink
+  | StackedLink
+  | VethLink
+  | VethEndLink
+  | PresentLink
+  | ForeignLink;
 
 const COMMON = ['up', 'mtu', 'mac', 'master', 'alias'] as const;
 
@@ -75,16 +113,44 @@ export function incompatible(want: Link, have: Link): string {
     const bound = want.dev === have.dev ? '' : `sends by ${have.dev ?? 'any'}, wanted ${want.dev ?? 'any'}`;
     return [differences(want, have, ['vni', 'dstPort', 'local']), bound].filter(Boolean).join('; ');
   }
-  return '';
+  return 'parent' in want && 'parent' in have ? otherwiseStacked(want, have) : '';
 }
+
+function otherwiseStacked(want: StackedLink, have: StackedLink): string {
+  const on = want.parent.name === have.parent.name ? '' : `is on ${have.parent.name}, wanted ${want.parent.name}`;
+  const id = want.type === 'vlan' && have.type === 'vlan' ? differences(want, have, ['id']) : '';
+  const mode =
+    'mode' in want && 'mode' in have && want.mode !== have.mode ? `mode ${have.mode}, wanted ${want.mode}` : '';
+  return [on, id, mode].filter(Boolean).join('; ');
+}
+
+/** Somebody else's VLAN interface of that name and identifier serves as well, as it is. */
+const servesAsItIs = (want: Link, have: Link): boolean =>
+  want.type === 'vlan' && have.up && incompatible(want, have) === '' && !have.alias?.startsWith(ALIAS_PREFIX);
+
+/** What others stand on comes before them. */
+const RANKS: Readonly<Record<Link['type'], number>> = {
+  bridge: 0,
+  dummy: 0,
+  vlan: 0,
+  vxlan: 1,
+  ifb: 1,
+  veth: 2,
+  macvlan: 2,
+  ipvlan: 2,
+  'veth-end': 3,
+  present: 4,
+  foreign: 5,
+};
 
 export const linkKind: Kind<Link> = {
   name: 'link',
   stages: [STAGE.link, STAGE.linkEnd],
   stage: (o) => (o.type === 'veth-end' ? STAGE.linkEnd : STAGE.link),
-  rank: (o) => ({ bridge: 0, vxlan: 1, ifb: 1, veth: 2, 'veth-end': 3, present: 4, foreign: 5 })[o.type],
+  rank: (o) => RANKS[o.type],
   key: (o) => o.name,
   same(want, have) {
+    if (servesAsItIs(want, have)) return '';
     const reasons = [incompatible(want, have), differences<LinkCommon>(want, have, COMMON)];
     if (want.port)
       reasons.push(differences(want.port, have.port ?? {}, ['hairpin', 'learning', 'isolated', 'unicastFlood']));

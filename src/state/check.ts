@@ -2,12 +2,13 @@ import { cidrText, contains, last, overlaps, type Prefix, parseCidr } from '../b
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Endpoint } from '../model/endpoint.js';
-import { isLocalScope, type Network } from '../model/network.js';
+import { hasInterfaces, isLocalScope, type Network } from '../model/network.js';
 import { SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import type { Service } from '../model/service.js';
 import { checkDriver, checkDriverAgainst } from './check-driver.js';
+import { checkPlace, checkRoutes, checkSysctls } from './check-endpoint.js';
 import { holdersOf } from './holders.js';
 import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
@@ -45,10 +46,8 @@ export function checkNetworkAlone(id: string, spec: Network): void {
       'leave out --encrypted',
     );
   }
-  if (spec.driver !== 'overlay' && spec.driver !== 'bridge') {
-    throw new WeftError('WEFT_NOT_SUPPORTED', `network "${id}": driver ${spec.driver} is not supported yet`);
-  }
   checkDriver(id, spec);
+  if (!hasInterfaces(spec.driver)) return;
   if (spec.subnets.length === 0) throw subnetError(`network "${id}" has no subnet`, 'give --subnet CIDR');
   const prefixes = spec.subnets.map(parseCidr);
   checkSubnets(spec, prefixes);
@@ -134,6 +133,8 @@ export function checkNetworkRemoval(wish: Wish, id: string): void {
 export function checkSandboxRemoval(wish: Wish, id: string): void {
   const endpoints = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === id).map((e) => e.id);
   if (endpoints.length) throw inUse('sandbox', id, 'endpoints', endpoints, `weft disconnect ${id} NETWORK`);
+  const sharing = [...wish.sandboxes.values()].filter((s) => s.spec.share === id).map((s) => s.id);
+  if (sharing.length) throw inUse('sandbox', id, 'sandboxes in its namespace', sharing, 'weft sandbox rm NAME');
 }
 
 function inUse(what: string, id: string, users: string, names: string[], command: string): WeftError {
@@ -141,7 +142,7 @@ function inUse(what: string, id: string, users: string, names: string[], command
   return new WeftError('WEFT_IN_USE', `${what} "${id}" has ${users}: ${shown}`, `${command} first`, { [users]: names });
 }
 
-export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxes'> | undefined): void {
+export function checkSandbox(wish: Wish, id: string, spec: Sandbox, before: Stored<'sandboxes'> | undefined): void {
   if (id.startsWith('net-') || id === 'ingress') {
     throw new WeftError(
       'WEFT_INVALID_NAME',
@@ -149,13 +150,16 @@ export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxe
       'choose a name that does not start with net-',
     );
   }
-  for (const [given, what] of [
-    [spec.host, 'host'],
-    [spec.share !== undefined, 'share'],
-  ] as const) {
-    if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `sandbox "${id}": ${what} is not supported yet`);
+  checkShare(wish, id, spec);
+  if (spec.host && spec.ports.length > 0) {
+    throw new WeftError(
+      'WEFT_INVALID_ARGUMENT',
+      `sandbox "${id}" is in the namespace of the node, whose ports it has without weft`,
+      'leave out ports',
+    );
   }
-  if (before && (before.spec.netns !== spec.netns || before.spec.pid !== spec.pid)) {
+  const fixed = ['netns', 'pid', 'host', 'share'] as const;
+  if (before && fixed.some((field) => before.spec[field] !== spec[field])) {
     throw new WeftError(
       'WEFT_CONFLICT',
       `sandbox "${id}" exists with another namespace`,
@@ -164,24 +168,41 @@ export function checkSandbox(id: string, spec: Sandbox, before: Stored<'sandboxe
   }
 }
 
+/** The namespace that a sandbox shares is another's own. */
+function checkShare(wish: Wish, id: string, { share }: Sandbox): void {
+  if (share === undefined) return;
+  const other = wish.sandboxes.get(share)?.spec;
+  if (!other) throw missing('sandbox', share, `weft sandbox create ${share}`);
+  if (share !== id && other.share === undefined && !other.host) return;
+  const what = other.host ? 'is in the namespace of the node' : `shares that of "${other.share ?? share}"`;
+  throw new WeftError(
+    'WEFT_CONFLICT',
+    `sandbox "${share}" has no namespace of its own: it ${what}`,
+    other.host ? 'give --host' : 'share that one',
+  );
+}
+
 /** Refuses endpoints outside their network or on top of another's address. */
 export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
   const network = wish.networks.get(spec.network);
   if (!network) throw missing('network', spec.network, 'weft network ls');
   if (!wish.sandboxes.has(spec.sandbox)) throw missing('sandbox', spec.sandbox, `weft sandbox create ${spec.sandbox}`);
-  const later = {
-    routes: spec.routes.length > 0,
-    sysctls: Object.keys(spec.sysctls).length > 0,
-    bandwidth: Object.keys(spec.bandwidth).length > 0 && !LIMITED.has(network.spec.driver),
-  };
-  for (const [what, given] of Object.entries(later)) {
-    if (given) throw new WeftError('WEFT_NOT_SUPPORTED', `endpoint "${id}": ${what} is not supported yet`);
+  checkPlace(wish, id, spec, network);
+  if (Object.keys(spec.bandwidth).length > 0 && !LIMITED.has(network.spec.driver)) {
+    throw new WeftError(
+      'WEFT_NOT_SUPPORTED',
+      `endpoint "${id}": driver ${network.spec.driver} has no host end at which to limit bandwidth`,
+      'limit it at the parent, or use driver bridge',
+    );
   }
+  checkSysctls(id, spec);
+  const siblings = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === spec.sandbox && e.id !== id);
+  checkRoutes(wish, id, spec, siblings);
+  if (!hasInterfaces(network.spec.driver)) return;
   checkFamilies(spec.addresses);
   for (const ip of spec.addresses) checkAddress(wish, network, ip, id);
   checkMac(wish, network.id, spec.mac, id);
   checkInterfaceName(spec.ifname);
-  const siblings = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === spec.sandbox && e.id !== id);
   const twin = siblings.find((e) => e.spec.ifname === spec.ifname);
   if (twin)
     throw new WeftError(

@@ -1,7 +1,7 @@
 import { codeOf, WeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
-import { isLocalScope } from '../model/network.js';
+import { hasInterfaces, isLocalScope } from '../model/network.js';
 import type { Chosen } from '../model/published.js';
 import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
@@ -81,6 +81,9 @@ export function prepare<T extends Table>(context: Context, table: T, id: string,
   return PREPARE[table](context, id, parsed as never);
 }
 
+/** Endpoints on networks of drivers that make no interface have the fields all the same. */
+const NO_INTERFACE = { ifname: '', mac: '' };
+
 const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Specs[T] } = {
   networks(context, id, body: Specs['networks']) {
     const before = context.wish.networks.get(id);
@@ -103,7 +106,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
   },
 
   sandboxes(context, id, body: Specs['sandboxes']) {
-    checkSandbox(id, body, context.wish.sandboxes.get(id));
+    checkSandbox(context.wish, id, body, context.wish.sandboxes.get(id));
     checkSandboxPorts(context.wish, id, body, context.chosen);
     checkNamespace(context, id, body);
     return body;
@@ -117,9 +120,13 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     if (!context.wish.sandboxes.has(sandbox)) throw missing('sandbox', sandbox, `weft sandbox create ${sandbox}`);
     const had = before?.addresses ?? [];
     const addresses = withAllocated(context.wish, stored, body.addresses, had, context.cursors);
-    const ifname = body.ifname ?? before?.ifname ?? nextInterfaceName(context.wish, sandbox);
-    const mac = body.mac ?? endpointMac(addresses[0] as Ip);
-    const spec = { ...body, sandbox, network, addresses, ifname, mac };
+    const link = hasInterfaces(stored.spec.driver)
+      ? {
+          ifname: body.ifname ?? before?.ifname ?? nextInterfaceName(context.wish, sandbox),
+          mac: body.mac ?? endpointMac(addresses[0] as Ip),
+        }
+      : NO_INTERFACE;
+    const spec = { ...body, sandbox, network, addresses, ...link };
     checkEndpoint(context.wish, id, spec);
     checkBackendPorts(context.wish, spec, context.chosen);
     checkReserved(stored, addresses, had);

@@ -289,7 +289,9 @@ export class Store extends EventEmitter<StoreEvents> {
       if (!before) continue;
       const body = parseWith(BODIES.endpoints, stated, `endpoint "${id}"`);
       const addresses = keptAddresses(body.addresses, before.spec.addresses);
-      const mac = body.mac ?? endpointMac(addresses[0] as Ip);
+      const [first] = addresses;
+      // Networks of drivers that make no interface have neither.
+      const mac = body.mac ?? (first === undefined ? '' : endpointMac(first));
       const { service: _before, ...kept } = before.spec;
       const serving = { state: body.state, ...(body.service !== undefined && { service: body.service }) };
       const spec = { ...kept, ...serving, addresses, mac, ifname: body.ifname ?? before.spec.ifname };

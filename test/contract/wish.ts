@@ -16,6 +16,7 @@ const SUBNET: Record<string, string> = {
   b: '10.21.0',
   in: '10.255.0',
   br: '10.22.0',
+  mv: '10.23.0',
 };
 /** Networks of one node, one a driver, with what each may state. */
 const LOCAL: Record<string, fc.Arbitrary<Record<string, unknown>>> = {
@@ -25,6 +26,14 @@ const LOCAL: Record<string, fc.Arbitrary<Record<string, unknown>>> = {
     internal: fc.boolean(),
     options: fc.constantFrom({}, { icc: 'false', name: 'mybr' }, { egress: '192.168.71.1', masquerade: 'true' }),
   }),
+  mv: fc.record({
+    driver: fc.constant('macvlan'),
+    subnets: fc.constant(['10.23.0.0/24']),
+    // Of FOREIGN: a kernel may have no dummy to stand on.
+    options: fc.constantFrom({ parent: 'docker0' }, { parent: 'docker0', mode: 'private' }),
+  }),
+  host: fc.constant({ driver: 'host' }),
+  none: fc.constant({ driver: 'none' }),
 };
 const ALL = [...NETWORKS, ...Object.keys(LOCAL)];
 const SUBNET6: Record<string, string> = { a: 'fd20::', b: 'fd21::', in: 'fd25::', br: 'fd22::' };
@@ -33,10 +42,10 @@ const VTEPS = ['192.168.72.1', '192.168.73.1'] as const;
 /** Hosts of a subnet: few, so that things meet. */
 const host = fc.integer({ min: 2, max: 12 });
 const address = (network: string, n: number): string => `${SUBNET[network]}.${n}`;
-const addressesOf = (network: string, n: number, dual: boolean): string[] => [
-  address(network, n),
-  ...(dual ? [`${SUBNET6[network]}${n}`] : []),
-];
+const addressesOf = (network: string, n: number, dual: boolean): string[] => {
+  const six = SUBNET6[network];
+  return network in SUBNET ? [address(network, n), ...(dual && six ? [`${six}${n}`] : [])] : [];
+};
 /** Some of the ids, each with its body. */
 const some = <T>(ids: readonly string[], body: (id: string) => fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> =>
   fc.subarray([...ids]).chain((chosen) => fc.record(Object.fromEntries(chosen.map((id) => [id, body(id)]))));
@@ -74,13 +83,18 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
         internal: fc.boolean(),
       }),
   ),
-  sandboxes: some(SANDBOXES, () => fc.record({ ports: fc.subarray(PORTS) })),
+  sandboxes: some(SANDBOXES, (id) => {
+    const own = fc.record({ ports: fc.subarray(PORTS) });
+    return id === 's3' ? fc.oneof(own, fc.constant({ share: 's1' }), fc.constant({ host: true })) : own;
+  }),
   endpoints: some(
     SANDBOXES.flatMap((sandbox) => ALL.map((network) => `${sandbox}:${network}`)),
     (id) =>
       fc.tuple(host, fc.boolean(), fc.option(weights, { nil: {} }), bandwidth).map(([n, dual, rest, bandwidth]) => ({
         addresses: addressesOf(id.split(':')[1] as string, n, dual),
-        bandwidth,
+        // Where there is an end on the node.
+        bandwidth: /:(mv|host|none)$/.test(id) ? {} : bandwidth,
+        routes: n === 7 ? [{ dst: '10.98.0.0/16', type: 'blackhole' }] : [],
         gwPriority: n % 3,
         defaultRoute: n !== 5,
         ...rest,

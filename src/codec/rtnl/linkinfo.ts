@@ -9,6 +9,7 @@ const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 
+const IFLA_VLAN_ID = 1;
 const IFLA_MACVLAN_MODE = 1;
 const IFLA_IPVLAN_MODE = 1;
 const IFLA_IPVLAN_FLAGS = 2;
@@ -35,6 +36,7 @@ export type LinkInfo<Peer> =
   | { kind: 'veth'; peer?: Peer }
   | { kind: 'dummy' }
   | { kind: 'ifb' }
+  | { kind: 'vlan'; id?: number }
   | { kind: 'macvlan'; mode?: number }
   | { kind: 'ipvlan'; mode?: number; flags?: number }
   /** A kind without codec keeps its name and a copy of IFLA_INFO_DATA (a view would keep a whole dump in memory). */
@@ -81,6 +83,9 @@ function writeKind<Peer>(a: AttrWriter, info: LinkInfo<Peer>, codec: PeerCodec<P
       if (peer) a.nest(IFLA_INFO_DATA, (a) => a.block(VETH_INFO_PEER, (a) => codec.write(a, peer)));
       break;
     }
+    case 'vlan':
+      a.nest(IFLA_INFO_DATA, (a) => a.u16(IFLA_VLAN_ID, info.id));
+      break;
     case 'macvlan':
       a.nest(IFLA_INFO_DATA, (a) => a.u32(IFLA_MACVLAN_MODE, info.mode));
       break;
@@ -133,6 +138,9 @@ function readKind<Peer>(kind: string, payload: Uint8Array | undefined, codec: Pe
       return { kind };
     case 'dummy':
     case 'ifb':
+      return { kind };
+    case 'vlan':
+      while (a.next()) if (a.type === IFLA_VLAN_ID) return { kind, id: a.u16() };
       return { kind };
     case 'macvlan':
       while (a.next()) if (a.type === IFLA_MACVLAN_MODE) return { kind, mode: a.u32() };

@@ -2,7 +2,7 @@ import { fromNumber, toNumber } from '../../base/cidr.js';
 import { WeftError } from '../../base/errors.js';
 import type { Address } from '../../objects/address.js';
 import { type Kind, NODE_NS, type Ns, type Where } from '../../objects/kind.js';
-import { type Link, linkKind, type VethLink } from '../../objects/link.js';
+import { incompatible, type Link, linkKind, type VethLink } from '../../objects/link.js';
 import type { Netns } from '../../objects/netns.js';
 import { WEFT_QDISC } from '../../objects/qdisc.js';
 import { KINDS } from '../../objects/registry.js';
@@ -106,6 +106,8 @@ export class FakeKernel implements Kernel {
       return new WeftError('WEFT_NETLINK', `EEXIST ${link.peer.name}`);
     }
     if (link.type === 'veth' && !this.spaces.has(link.peer.ns)) return new WeftError('WEFT_NETLINK', 'no peer ns');
+    if ('parent' in link && !this.spaces.get(link.parent.ns)?.get('link')?.has(link.parent.name))
+      return new WeftError('WEFT_NETLINK', `ENODEV ${link.parent.name}`);
     if (link.type === 'veth-end' && !links.has(link.name)) return new WeftError('WEFT_NETLINK', `ENODEV ${link.name}`);
     return undefined;
   }
@@ -122,7 +124,7 @@ export class FakeKernel implements Kernel {
       return;
     }
     const shelf = this.#shelf(ns, op.kind) as Map<string, unknown>;
-    if (op.kind === 'link' && op.verb === 'add') this.#born(op.want as Link);
+    if (op.kind === 'link') this.#make(ns, op as Op<Link>);
     const before = shelf.get(op.key) as object | undefined;
     // As in a real kernel a change sets what it names and leaves the rest.
     const merged = { ...before, ...structuredClone(op.want as object) };
@@ -139,6 +141,13 @@ export class FakeKernel implements Kernel {
     const ours = linkKind.owns(there, where) || (where.nsOwned && there.type === 'veth-end');
     if (ours) this.take(ns, 'link', name);
     return ours;
+  }
+
+  /** As in kernel/real/links.ts: what cannot become what is wanted goes first. */
+  #make(ns: Ns, { verb, key, want, have }: Op<Link>): void {
+    const anew = verb === 'change' && incompatible(want as Link, have as Link) !== '';
+    if (anew) this.take(ns, 'link', key);
+    if (verb === 'add' || anew) this.#born(want as Link);
   }
 
   #born(link: Link): void {
@@ -163,8 +172,19 @@ export class FakeKernel implements Kernel {
       const shelf = this.#shelf(ns, dependent) as Map<string, { dev?: string }> | undefined;
       for (const [k, o] of shelf ?? []) if (o.dev === link.name) shelf?.delete(k);
     }
+    this.#dropStacked(ns, link.name);
     if (link.type === 'veth') this.take(link.peer.ns, 'link', link.peer.name);
     if (link.type === 'veth-end') this.#dropNearEnd(ns, link.name);
+  }
+
+  /** What stands on a link goes with it, wherever it is. */
+  #dropStacked(ns: Ns, name: string): void {
+    for (const [other, shelf] of this.spaces) {
+      for (const link of [...((shelf.get('link')?.values() ?? []) as Iterable<Link>)]) {
+        const on = 'parent' in link && link.parent.ns === ns && link.parent.name === name;
+        if (on) this.take(other, 'link', link.name);
+      }
+    }
   }
 
   /** The first IPv4 address of a subnet takes the others of it along (promote_secondaries is off). */

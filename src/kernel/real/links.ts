@@ -15,16 +15,19 @@ import {
   writeLinkDump,
 } from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns } from '../../objects/kind.js';
-import { incompatible, type Link, linkKind, type VethLink } from '../../objects/link.js';
+import { incompatible, type Link, linkKind, type StackedLink, type VethLink } from '../../objects/link.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
+import { stackedInfo, stackedMode } from './link-modes.js';
 import { oneByOne, outcome, spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
 import { VxlanClashes } from './vxlan-clash.js';
 
 /** asm-generic/errno-base.h */
 const EEXIST = 17;
+const EBUSY = 16;
 const ENODEV = 19;
+const EINVAL = 22;
 /** asm-generic/errno.h */
 const EADDRINUSE = 98;
 
@@ -128,11 +131,29 @@ export class LinkPort implements KindPort<Link> {
       const peer = { name, netnsFd: spaceFor(this.spaces, ns).attachFd, ...(mac && { mac }), ...(mtu && { mtu }) };
       return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: 'veth', peer } });
     }
-    if (want.type === 'ifb')
-      return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: 'ifb' } });
+    if ('parent' in want) return this.#createOn(space, want, base, flags);
+    if (want.type === 'ifb' || want.type === 'dummy')
+      return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: want.type } });
     // Snooping without a querier forgets members; the overlay decides by static rows anyway.
     const info = { kind: 'bridge', mcastSnooping: false, stpState: 0 } as const;
     return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info });
+  }
+
+  /** Made where its parent is, and born where it belongs. */
+  async #createOn(space: Space, want: StackedLink, base: LinkMessage, flags: number): Promise<Ack> {
+    const above = spaceFor(this.spaces, want.parent.ns);
+    const link = (await above.indexes()).get(want.parent.name);
+    if (link === undefined) return { errno: ENODEV, text: `the node has no interface ${want.parent.name}` };
+    const where = above === space ? {} : { netnsFd: space.attachFd };
+    const answer = await above.rtnl.request(RTM_NEWLINK, flags, writeLink, {
+      ...base,
+      ...where,
+      link,
+      info: stackedInfo(want),
+    });
+    if (answer.errno !== EBUSY && answer.errno !== EINVAL) return answer;
+    const why = 'it is a port of a bridge or bond, or carries links of another kind or mode';
+    return { ...answer, text: `${want.parent.name} takes no ${want.type} (${answer.text ?? why})` };
   }
 
   async #configure(space: Space, want: Link): Promise<Ack> {
@@ -158,8 +179,9 @@ export class LinkPort implements KindPort<Link> {
   }
 }
 
-/** Tunnels that send by an interface of the namespace they were made in. */
-const isBound = ({ info }: LinkMessage): boolean => info?.kind === 'vxlan' && (info.link ?? 0) > 0;
+/** What stands on, or sends by, an interface of the namespace it was made in. */
+const isBound = ({ info }: LinkMessage): boolean =>
+  (info?.kind === 'vxlan' && (info.link ?? 0) > 0) || info?.kind === 'macvlan' || info?.kind === 'ipvlan';
 
 /** @param below names of the node's interfaces, where a link has one of them below it */
 function observed(
@@ -187,12 +209,19 @@ function observed(
   const { info } = m;
   if (info === undefined)
     return common.name === 'lo' ? { ...common, type: 'present' } : { ...common, type: 'foreign', kindName: 'device' };
-  if (info.kind === 'bridge' || info.kind === 'ifb') return { ...common, type: info.kind };
+  if (info.kind === 'bridge' || info.kind === 'ifb' || info.kind === 'dummy') return { ...common, type: info.kind };
   if (info.kind === 'veth') return { ...common, type: 'veth', peer: { ns: '', name: '' } };
   if (info.kind === 'vxlan') {
     const { id: vni = 0, port: dstPort = 0, local = '0.0.0.0', link = 0 } = info;
     const dev = link > 0 ? { dev: below?.get(link) ?? `#${link}` } : {};
     return { ...common, type: 'vxlan', vni, dstPort, local, underlay: '', ...dev };
   }
+  if (info.kind === 'vlan') {
+    const parent = { ns: '', name: names.get(m.link) ?? `#${m.link}` };
+    return { ...common, type: 'vlan', id: info.id ?? 0, parent };
+  }
+  const parent = { ns: NODE_NS, name: below?.get(m.link ?? 0) ?? `#${m.link}` };
+  const mode = stackedMode(info);
+  if (mode) return { ...common, ...mode, parent };
   return { ...common, type: 'foreign', kindName: info.kind === 'other' ? info.name : info.kind };
 }

@@ -12,7 +12,10 @@ import {
   RTM_F_CLONED,
   RTM_GETROUTE,
   RTM_NEWROUTE,
+  RTN_BLACKHOLE,
+  RTN_PROHIBIT,
   RTN_UNICAST,
+  RTN_UNREACHABLE,
   RTNH_F_ONLINK,
   readRoute,
   writeRoute,
@@ -20,7 +23,7 @@ import {
 } from '../../codec/rtnl/route.js';
 import { WEFT_PROTOCOL } from '../../objects/address.js';
 import type { Ns } from '../../objects/kind.js';
-import type { Route } from '../../objects/route.js';
+import type { RefusalType, Route } from '../../objects/route.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { oneByOne, outcome, requireIndex, spaceFor } from './port.js';
@@ -28,7 +31,14 @@ import type { Spaces } from './spaces.js';
 
 const MTU_LOCK = 1 << RTAX_MTU;
 
-/** Unicast routes of all tables but `local`, which the kernel keeps itself. */
+/** linux/rtnetlink.h */
+const REFUSALS: readonly (readonly [RefusalType, number])[] = [
+  ['blackhole', RTN_BLACKHOLE],
+  ['unreachable', RTN_UNREACHABLE],
+  ['prohibit', RTN_PROHIBIT],
+];
+
+/** Routes that send on, or refuse to, of all tables but `local`, which the kernel keeps itself. */
 export class RoutePort implements KindPort<Route> {
   constructor(readonly spaces: Spaces) {}
 
@@ -39,9 +49,12 @@ export class RoutePort implements KindPort<Route> {
     const out: Route[] = [];
     for (const row of await space.rtnl.dump(RTM_GETROUTE, writeRouteDump, { family: AF_UNSPEC })) {
       const m = readRoute(row.body);
-      if (m.table === RT_TABLE_LOCAL || m.type !== RTN_UNICAST || m.flags & RTM_F_CLONED) continue;
+      if (m.table === RT_TABLE_LOCAL || m.flags & RTM_F_CLONED) continue;
+      const refusal = REFUSALS.find(([, number]) => number === m.type)?.[0];
       const dev = m.oif === undefined ? undefined : names.get(m.oif);
-      if (dev !== undefined) out.push(decoded(m, dev));
+      // IPv6 shows those that refuse on the loopback.
+      if (refusal) out.push(decoded(m, { type: refusal }));
+      else if (m.type === RTN_UNICAST && dev !== undefined) out.push(decoded(m, { dev }));
     }
     return out;
   }
@@ -57,13 +70,13 @@ export class RoutePort implements KindPort<Route> {
   }
 }
 
-function decoded(m: RouteMessage, dev: string): Route {
+function decoded(m: RouteMessage, to: Pick<Route, 'dev' | 'type'>): Route {
   const any = m.family === AF_INET ? '0.0.0.0' : '::';
   // The kernel gives an IPv6 route without metric 1024 (IP6_RT_PRIO_USER).
   const metric = m.family === AF_INET6 && m.priority === 1024 ? 0 : (m.priority ?? 0);
   return {
     dst: `${m.dst ?? any}/${m.dstLength}`,
-    dev,
+    ...to,
     table: m.table,
     metric,
     protocol: m.protocol,
@@ -82,10 +95,10 @@ function encoded(o: Route, indexes: ReadonlyMap<string, number>, op: Op): RouteM
     dstLength: prefix.length,
     table: o.table,
     protocol: WEFT_PROTOCOL,
-    scope: o.via === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
-    type: RTN_UNICAST,
+    scope: o.via === undefined && o.type === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+    type: REFUSALS.find(([name]) => name === o.type)?.[1] ?? RTN_UNICAST,
     flags: o.onlink ? RTNH_F_ONLINK : 0,
-    oif: requireIndex(indexes, o.dev, op),
+    ...(o.dev !== undefined && { oif: requireIndex(indexes, o.dev, op) }),
     ...(o.metric !== undefined && o.metric > 0 && { priority: o.metric }),
     ...(o.via !== undefined && { gateway: o.via }),
     ...(o.prefSrc !== undefined && { prefsrc: o.prefSrc }),
