@@ -1,4 +1,5 @@
 import t from 'tap';
+import { packetsDuring } from '../support/capture.js';
 import { Lab, type LabNode, patient, until } from '../support/lab.js';
 import { needs } from '../support/needs.js';
 import { lastAdoption, lost, reaches } from '../support/overlay.js';
@@ -37,24 +38,7 @@ async function populate(lab: Lab): Promise<void> {
   await lab.exchangeGossip();
 }
 
-interface Place {
-  node: LabNode;
-  /** A sandbox; the node itself where not given. */
-  sandbox?: string;
-}
-
-/** How many packets that a filter takes each place has seen during something; interface eth0, or u0 of the node. */
-async function seen(places: readonly Place[], filter: string, during: () => Promise<unknown>): Promise<number[]> {
-  const counted = places.map(async ({ node, sandbox }) => {
-    const dev = sandbox === undefined ? 'u0' : 'eth0';
-    const command = ['timeout', String(patient(5000) / 1000), 'tcpdump', '-nn', '-Q', 'in', '-i', dev, filter];
-    const { stderr } = await (sandbox === undefined ? node.exec(...command) : node.execIn(sandbox, ...command));
-    return Number(/(\d+) packets? captured/.exec(stderr)?.[1]);
-  });
-  await new Promise((resolve) => setTimeout(resolve, patient(1500)));
-  await during();
-  return Promise.all(counted);
-}
+const at = (filter: string, ...nodes: LabNode[]) => nodes.map((node) => ({ node, filter }));
 
 /** Sends datagrams to everybody on a network: by broadcast, or to a group. */
 async function call(node: LabNode, sandbox: string, to: string, times: number): Promise<void> {
@@ -76,7 +60,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables', 'nft-bridge',
 
   t.test('everybody on the network hears it once, on all nodes; nobody else does', limit, async (t) => {
     await populate(lab);
-    const places: Place[] = [
+    const places = [
       { node: n2, sandbox: 'a2' },
       { node: n1, sandbox: 'b1' },
       { node: n2, sandbox: 'b2' },
@@ -86,30 +70,31 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables', 'nft-bridge',
     ];
     await n1.execIn('a1', 'ip', 'route', 'add', '224.0.0.0/4', 'dev', 'eth0');
     for (const [how, [to, filter]] of Object.entries(calls) as [string, [string, string]][]) {
-      const counts = await seen(places, filter, () => call(n1, 'a1', to, 3));
+      const looked = places.map((place) => ({ ...place, filter }));
+      const counts = await packetsDuring(looked, 'in', () => call(n1, 'a1', to, 3));
       t.same(counts, [3, 3, 3, 0, 0, 0], how);
     }
   });
 
   t.test('a node without containers on it gets no copy', limit, async (t) => {
     const [to] = calls.broadcast as [string, string];
-    const counts = await seen([{ node: n2 }, { node: n3 }], `${TUNNEL} and ${DATAGRAM}`, () => call(n1, 'a1', to, 3));
+    const counts = await packetsDuring(at(`${TUNNEL} and ${DATAGRAM}`, n2, n3), 'in', () => call(n1, 'a1', to, 3));
     t.same(counts, [3, 0]);
   });
 
   t.test('without the option nothing crosses', limit, async (t) => {
     const to = 'UDP4-DATAGRAM:10.30.0.255:7777,broadcast';
-    const counts = await seen([{ node: n2 }, { node: n3 }], `${TUNNEL} and ${DATAGRAM}`, () => call(n1, 'o1', to, 3));
+    const counts = await packetsDuring(at(`${TUNNEL} and ${DATAGRAM}`, n2, n3), 'in', () => call(n1, 'o1', to, 3));
     t.same(counts, [0, 0]);
   });
 
   t.test('questions for unknown addresses stay on the node all the same', limit, async (t) => {
-    const questions = await seen([{ node: n2 }], `${TUNNEL} and (${ARP} or ${SOLICITATION})`, async () => {
+    const questions = await packetsDuring(at(`${TUNNEL} and (${ARP} or ${SOLICITATION})`, n2), 'in', async () => {
       t.notOk(await reaches(n1, 'a1', '10.20.0.99'));
       t.notOk(await reaches(n1, 'a1', 'fd20::99'));
     });
     t.same(questions, [0]);
-    const frames = await seen([{ node: n2 }], `${TUNNEL} and ${TO_NOBODY}`, async () => {
+    const frames = await packetsDuring(at(`${TUNNEL} and ${TO_NOBODY}`, n2), 'in', async () => {
       await n1.execIn('a1', 'ip', 'neigh', 'add', '10.20.0.99', 'lladdr', '02:42:0a:14:00:63', 'dev', 'eth0');
       t.notOk(await reaches(n1, 'a1', '10.20.0.99'));
     });

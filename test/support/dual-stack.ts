@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { Test } from 'tap';
+import { packetsDuring } from './capture.js';
 import { Lab, type LabNode, patient, until } from './lab.js';
 import { lastAdoption, lost, reaches } from './overlay.js';
 
@@ -38,14 +39,9 @@ async function populate(lab: Lab): Promise<void> {
 async function framesDuring(node: LabNode, underlay: 4 | 6, during: () => Promise<void>) {
   const { udp, inner } = UNDERLAYS[underlay];
   const icmp6 = (type: number) => `(${inner(12, 2)} = 0x86dd and ${inner(20)} = 58 and ${inner(54)} = ${type})`;
-  const count = async (filter: string) => {
-    const command = ['timeout', String(patient(4000) / 1000), 'tcpdump', '-nn', '-i', 'u0', `${udp} ${filter}`];
-    return Number(/(\d+) packets? captured/.exec((await node.exec(...command)).stderr)?.[1]);
-  };
-  const counted = Promise.all([count(`(${inner(12, 2)} = 0x0806 or ${icmp6(135)})`), count(icmp6(128))]);
-  await new Promise((resolve) => setTimeout(resolve, patient(500)));
-  await during();
-  const [solicitations, echoes] = await counted;
+  const filters = [`(${inner(12, 2)} = 0x0806 or ${icmp6(135)})`, icmp6(128)];
+  const places = filters.map((filter) => ({ node, filter: `${udp} ${filter}` }));
+  const [solicitations, echoes] = await packetsDuring(places, 'inout', during);
   return { solicitations, echoes };
 }
 
