@@ -1,0 +1,38 @@
+import test from 'ava';
+import { produce } from '../../src/network/produce.js';
+import type { IptablesObject } from '../../src/objects/iptables.js';
+import type { Route } from '../../src/objects/route.js';
+import { StoreRig } from '../support/store.js';
+import { plainWorld } from '../support/world.js';
+
+/** What sandbox c1 has, a task of service web on the second subnets of the ingress network. */
+function task(t: { teardown(fn: () => void): void }, kind: string): unknown[] {
+  const rig = new StoreRig(t);
+  const subnets = ['10.0.0.0/24', '10.0.1.0/24', 'fd00::/64', 'fd01::/64'];
+  rig.put('networks', 'ingress', { subnets, vni: 4096, vnis: [4097], ingress: true });
+  rig.put('networks', 'app', { subnets: ['fd20::/64'], vni: 4098 });
+  const publish = [{ published: 8080, target: 80 }];
+  rig.put('services', 'web', { networks: ['app'], vips: { app: ['fd20::200'] }, publish });
+  rig.put('sandboxes', 'c1');
+  rig.put('endpoints', 'c1:ingress', { addresses: ['10.0.1.5', 'fd01::5'], service: 'web' });
+  const wanted = produce(plainWorld(rig.store.wish), 'sandbox/c1');
+  return wanted.filter((w) => w.kind === kind).map((w) => w.object);
+}
+
+test('a task on the second subnet answers by the gateway of that subnet, in each family', (t) => {
+  const back = (task(t, 'route') as Route[]).filter(({ table }) => table === 18600);
+  t.deepEqual(back.map(({ dst, via }) => [dst, via]).sort(), [
+    ['0.0.0.0/0', '10.0.1.1'],
+    ['::/0', 'fd01::1'],
+  ]);
+});
+
+test('what came through the mesh is for another address than its own', (t) => {
+  const marks = (task(t, 'iptables') as IptablesObject[]).flatMap((o) =>
+    o.what === 'chain' && o.table === 'mangle' && o.chain === 'WEFT-TASK-IN' ? [[o.family, o.rules[1]]] : [],
+  );
+  t.deepEqual(marks, [
+    [4, '! -d 10.0.1.5/32 -i eth0 -j MARK --set-xmark 0x8000000/0x8000000'],
+    [6, '! -d fd01::5/128 -i eth0 -j MARK --set-xmark 0x8000000/0x8000000'],
+  ]);
+});
