@@ -166,7 +166,14 @@ export class LinkPort implements KindPort<Link> {
     const indexes = await space.indexes();
     if (want.master !== undefined) {
       const master = indexes.get(want.master);
-      if (master === undefined) return { errno: ENODEV, text: `there is no ${want.master}` };
+      if (master === undefined) {
+        // It bears its mark all the same: without one it would be a stranger's that stands in the way.
+        if (want.alias !== undefined) {
+          const { name, alias } = want;
+          await space.rtnl.request(RTM_SETLINK, 0, writeLink, { name, alias });
+        }
+        return { errno: ENODEV, text: `there is no ${want.master}` };
+      }
       set.master = master;
     }
     batch.add(RTM_SETLINK, 0, writeLink, set);
