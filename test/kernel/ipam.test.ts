@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { Lab, patient, until } from '../support/lab.js';
 import { needs } from '../support/needs.js';
@@ -135,7 +134,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
       const answered = new Map<string, string[]>();
       let at = 0;
       for (let life = 0; life < 5; life++) {
-        const deadline = sleep(patient(120) + life * 37);
+        const enough = answered.size + 3 + life;
         let killed = false;
         const client = async () => {
           while (!killed && at < names.length) {
@@ -148,7 +147,8 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
           }
         };
         const clients = [client(), client(), client(), client()];
-        await deadline;
+        // In the middle of what the clients ask: some answers are in, others on their way.
+        await until(`${enough} were answered`, () => answered.size >= enough, 20_000);
         killed = true;
         await n1.kill9();
         await Promise.all(clients);
@@ -159,18 +159,15 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
         t.equal(new Set(all).size, all.length, 'each address once');
         at = Math.max(0, at - 4);
       }
-      t.ok(answered.size >= 10, `${answered.size} were answered`);
+      t.ok(answered.size >= 15, `${answered.size} were answered`);
       const reserved = [...answered.values()].flat().filter((ip) => /^10\.20\.1\.[14567]$/.test(ip));
       t.same(reserved, []);
       await until('all is well', async () => /phase +ready/.test(await n1.must('status')), 20_000);
-      const seen = new Set<string>();
       for (const { id, addresses } of await endpoints()) {
         const [sandbox] = id.split(':') as [string];
         const { stdout } = await n1.execIn(sandbox, 'ip', '-br', 'addr', 'show', 'eth0');
         for (const ip of addresses) t.ok(stdout.includes(`${ip}/`), `${id} has ${ip}`);
-        for (const ip of addresses) seen.add(ip);
       }
-      t.ok(seen.size >= 20);
     },
   );
 }
