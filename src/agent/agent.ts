@@ -10,6 +10,7 @@ import { ipvsState } from '../kernel/real/ipvs-state.js';
 import { RealKernel } from '../kernel/real/kernel.js';
 import { isLocalPort, listeners } from '../kernel/real/listeners.js';
 import { loadNative } from '../kernel/real/native.js';
+import { nodeRoutes } from '../kernel/real/node-routes.js';
 import { probe } from '../kernel/real/probe.js';
 import { keptPorts, releasePort, reservePort } from '../kernel/real/reserve.js';
 import { Spaces } from '../kernel/real/spaces.js';
@@ -29,6 +30,7 @@ import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
 import { poolWarnings } from '../state/pools.js';
 import { PORT_SPACE, Store } from '../state/store.js';
+import type { Surroundings } from '../state/surroundings.js';
 import { concernsPorts, type Mutation } from '../state/wish.js';
 import { Announcer } from './announcer.js';
 import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
@@ -294,6 +296,11 @@ export class Agent implements AgentPort {
 
   verify(): Promise<Difference[]> {
     return this.#verifier.differences();
+  }
+
+  async surroundings(): Promise<Surroundings> {
+    const gateways = Object.values(this.#gateway).map(({ subnet }) => subnet);
+    return { routes: await nodeRoutes(this.#spaces), gateways };
   }
 
   async down(): Promise<{ removed: number }> {

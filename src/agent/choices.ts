@@ -1,13 +1,11 @@
 import { nth, overlaps, parseCidr } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import type { Cidr, Family } from '../base/ip.js';
-import { AF_INET, AF_INET6 } from '../codec/rtnl/family.js';
-import { RTM_GETROUTE, readRoute, writeRouteDump } from '../codec/rtnl/route.js';
+import { nodeRoutes } from '../kernel/real/node-routes.js';
 import type { Capabilities } from '../kernel/real/probe.js';
 import type { Spaces } from '../kernel/real/spaces.js';
-import { GATEWAY_BRIDGE, GATEWAY_SUBNETS } from '../network/gateway.js';
+import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import type { BalancerChoice, GatewaySubnet, World } from '../network/world.js';
-import { NODE_NS } from '../objects/kind.js';
 import type { Store } from '../state/store.js';
 import type { Options } from './options.js';
 
@@ -70,14 +68,7 @@ function speaksIpv6(spaces: Spaces): boolean {
 
 /** Number of the first subnet that overlaps no route of the node, or why there is none. */
 async function firstFree(spaces: Spaces, of: Family): Promise<number | WeftError> {
-  const node = spaces.open(NODE_NS);
-  const rows = (await node?.rtnl.dump(RTM_GETROUTE, writeRouteDump, { family: of === 4 ? AF_INET : AF_INET6 })) ?? [];
-  const own = (await node?.indexes())?.get(GATEWAY_BRIDGE);
-  const taken = rows
-    .map((row) => readRoute(row.body))
-    .flatMap((r) =>
-      r.dst !== undefined && r.dstLength > 0 && r.oif !== own ? [parseCidr(`${r.dst}/${r.dstLength}`)] : [],
-    );
+  const taken = (await nodeRoutes(spaces)).map((route) => parseCidr(route.dst));
   const free = GATEWAY_SUBNETS[of].findIndex((subnet) => !taken.some((t) => overlaps(t, parseCidr(subnet))));
   if (free >= 0) return free;
   return new WeftError(

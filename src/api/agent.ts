@@ -1,6 +1,7 @@
 import type { Stored, Wish } from '../model/registry.js';
 import type { Loop } from '../reconcile/loop.js';
 import type { Store } from '../state/store.js';
+import type { Surroundings } from '../state/surroundings.js';
 import type { NamesPort } from './names.js';
 
 export type Phase = 'pending' | 'ready' | 'degraded' | 'draining' | 'released';
@@ -74,6 +75,8 @@ export interface AgentPort {
   inspectable(): string[];
   /** Compares everything with the kernel and changes nothing. */
   verify(): Promise<Difference[]>;
+  /** What new networks must not get in the way of. */
+  surroundings(): Promise<Surroundings>;
   /** Holds published ports on the node. */
   ports: {
     /** Binds what a wish would publish and the present one does not. @throws WEFT_CONFLICT naming who has a port */

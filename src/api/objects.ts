@@ -67,7 +67,8 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
   const id = request.params.id as string;
   const body = await jsonBody(request);
   const options = { ifMatch: ifMatch(request), dryRun: flagParam(request, 'dryRun') };
-  const { stored, created } = await putObject(agent, table, id, body, options);
+  const surroundings = table === 'networks' && { surroundings: await agent.surroundings() };
+  const { stored, created } = await putObject(agent, table, id, body, { ...options, ...surroundings });
   if (!options.dryRun) await waitIfAsked(agent, request, table, id);
   const reply = shown(agent, stored as Stored, true);
   return { status: created ? 201 : 200, body: reply, headers: { etag: `"${stored.revision}"` } };
@@ -152,8 +153,10 @@ export function wishRoutes(agent: AgentPort): Route[] {
         const bodies = wishBodies(await jsonBody(request));
         const prune = request.query.get('prune') !== 'false';
         const dryRun = flagParam(request, 'dryRun');
-        const change = () => agent.store.replace(bodies, { prune, dryRun: true });
-        const mutations = await withPorts(agent, change, () => agent.store.replace(bodies, { prune, dryRun }));
+        const surroundings = await agent.surroundings();
+        const change = () => agent.store.replace(bodies, { prune, dryRun: true, surroundings });
+        const commit = () => agent.store.replace(bodies, { prune, dryRun, surroundings });
+        const mutations = await withPorts(agent, change, commit);
         if (!dryRun) await waitIfAsked(agent, request);
         const changes = mutations.map((m) => ({
           verb: m.stored ? 'put' : 'remove',

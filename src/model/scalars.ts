@@ -45,6 +45,9 @@ export const labels = z.record(z.string(), z.string());
 /** A VXLAN network identifier: 24 bits, 0 is reserved (RFC 7348 leaves it open; switches treat it as "none"). */
 export const vni = z.int().min(1).max(0xffffff);
 
+/** For what only a schema refuses. */
+const FIELDS_HINT = 'docs/api.md lists the fields and what each can be';
+
 /** Codes for zod issues that are not ours, by the field they stand in. */
 const FIELD_CODES: [RegExp, WeftError['code']][] = [
   [/^(published|publishedEnd|target|dataPathPort|port)$/, 'WEFT_INVALID_PORT'],
@@ -67,5 +70,5 @@ export function parseWith<S extends z.ZodType>(schema: S, body: unknown, what: s
   const byField = FIELD_CODES.find(([pattern]) => pattern.test(last) || pattern.test(field))?.[1];
   const code = (params?.code as WeftError['code'] | undefined) ?? byField ?? 'WEFT_INVALID_ARGUMENT';
   const where = first.path.length ? `${what}, ${first.path.join('.')}` : what;
-  throw new WeftError(code, `${where}: ${first.message}`, params?.hint, { issues });
+  throw new WeftError(code, `${where}: ${first.message}`, params?.hint ?? FIELDS_HINT, { issues });
 }

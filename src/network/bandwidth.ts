@@ -14,8 +14,11 @@ interface HostEnd {
 
 /** Ethernet header with a VLAN tag: an MTU counts neither. */
 const HEADER = 18;
-/** Seconds of its rate that may leave at once. With 3 ms a TCP flow at 50 Mbit/s lost a tenth to timers, with 10 ms none. */
-const BURST_S = 0.01;
+/**
+ * Seconds of its rate that may leave at once. Tokens that a late timer finds beyond it are lost: with 3 ms a TCP flow at
+ * 50 Mbit/s lost a tenth, with 10 ms none, and where timers are no finer than 10 ms 30 ms are needed.
+ */
+const BURST_S = 0.03;
 /** Seconds of its rate that may wait: a flow fills them, and everything behind it is that late. */
 const QUEUE_S = 0.1;
 /** However low the rate, so many packets may leave at once, or wait: a TCP flow with less stalls. */

@@ -66,8 +66,10 @@ function checkPort(p: PublishedPort): void {
     throw invalid('port 0 is the same on no two nodes', 'give a number, or mode=host');
   }
   if (p.published === 0 && end > 0) throw invalid('a range needs its first port', 'give PUBLISHED-END');
-  if (end < p.published) throw invalid(`range ${p.published}-${end} ends before it begins`);
-  if (p.target + end - p.published > 65535) throw invalid(`the range of targets from ${p.target} passes 65535`);
+  if (end < p.published)
+    throw invalid(`range ${p.published}-${end} ends before it begins`, 'give the lower port first');
+  if (p.target + end - p.published > 65535)
+    throw invalid(`the range of targets from ${p.target} passes 65535`, 'choose a lower target or a shorter range');
   if (p.hostIp === '::1') {
     throw new WeftError('WEFT_INVALID_ADDRESS', 'the kernel translates nothing that is sent to ::1', 'use 127.0.0.1');
   }

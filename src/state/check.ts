@@ -12,7 +12,7 @@ import { checkPlace, checkRoutes, checkSysctls } from './check-endpoint.js';
 import { holdersOf } from './holders.js';
 import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
-import { checkSubnets } from './subnets.js';
+import { checkRoom, checkSubnets } from './subnets.js';
 
 /** Refuses ids that cannot be names. Peers have composite keys of the control plane's making. */
 export function checkId(table: Table, id: string): void {
@@ -69,12 +69,13 @@ export function checkNetworkAlone(id: string, spec: Network): void {
   for (const range of spec.ipRanges) {
     const inner = parseCidr(range);
     if (!prefixes.some((p) => contains(p, inner.first) && inner.length >= p.length)) {
-      throw subnetError(`range ${range} is not inside ${spec.subnets.join(', ')}`);
+      throw subnetError(`range ${range} is not inside ${spec.subnets.join(', ')}`, 'give a part of a subnet');
     }
   }
+  checkRoom(spec);
 }
 
-function subnetError(message: string, hint?: string): WeftError {
+function subnetError(message: string, hint: string): WeftError {
   return new WeftError('WEFT_INVALID_SUBNET', message, hint);
 }
 
@@ -253,6 +254,7 @@ export function checkAddress(wish: Wish, network: Stored<'networks'>, ip: Ip, cl
     throw new WeftError(
       'WEFT_INVALID_ADDRESS',
       `${ip} is outside ${network.spec.subnets.join(', ')} of network "${network.id}"`,
+      'choose an address of its subnets',
     );
   }
   if (ip === subnet.first || (family(ip) === 4 && ip === last(subnet))) {
@@ -312,6 +314,7 @@ export function checkService(wish: Wish, id: string, spec: Service): void {
       throw new WeftError(
         'WEFT_INVALID_ARGUMENT',
         `service "${id}" has a VIP on "${network}" but is not on that network`,
+        'add the network, or leave out the VIP',
       );
     }
   }

@@ -10,7 +10,7 @@ import {
   toNumber,
 } from '../base/cidr.js';
 import { bits, type Cidr, type Family, family, type Ip } from '../base/ip.js';
-import { isLocalScope } from '../model/network.js';
+import { isLocalScope, type Network } from '../model/network.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { type Holders, holdersOf } from './holders.js';
 
@@ -49,13 +49,16 @@ const pools = new WeakMap<Stored<'networks'>, readonly Pool[]>();
 export function poolsOf(network: Stored<'networks'>): readonly Pool[] {
   let found = pools.get(network);
   if (!found) {
-    found = ([4, 6] as const).flatMap((of) => poolOf(network, of) ?? []);
+    found = poolsIn(network.spec);
     pools.set(network, found);
   }
   return found;
 }
 
-function poolOf({ spec }: Stored<'networks'>, of: Family): Pool | undefined {
+/** The pools of a network that is not stored yet. */
+export const poolsIn = (spec: Network): Pool[] => ([4, 6] as const).flatMap((of) => poolOf(spec, of) ?? []);
+
+function poolOf(spec: Network, of: Family): Pool | undefined {
   const ours = (texts: readonly string[]) => texts.map(parseCidr).filter((prefix) => prefix.family === of);
   const subnets = ours(spec.subnets);
   if (subnets.length === 0) return undefined;

@@ -24,6 +24,7 @@ import {
 import { checkBackendPorts, checkSandboxPorts, checkServicePorts } from './check-ports.js';
 import { withGateways, withMac } from './defaults.js';
 import { checkVnis } from './overlay.js';
+import { checkSurroundings, chosenSubnets, type Surroundings } from './surroundings.js';
 import { checkVtep } from './vtep.js';
 
 /** What preparing a change may look at. */
@@ -34,6 +35,7 @@ export interface Context {
   probe: ProbeNetns;
   /** Numbers of published ports that were left to this node. */
   chosen: Chosen;
+  surroundings: Surroundings;
 }
 
 /**
@@ -88,7 +90,8 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
   networks(context, id, body: Specs['networks']) {
     const before = context.wish.networks.get(id);
     const vnis = body.vnis.length > 0 ? body.vnis : (before?.spec.vnis ?? []);
-    const spec = { ...withGateways(body), vni: body.vni ?? before?.spec.vni, vnis };
+    const subnets = chosenSubnets(context.wish, context.surroundings, id, body);
+    const spec = { ...withGateways({ ...body, subnets }), vni: body.vni ?? before?.spec.vni, vnis };
     if (id === 'ingress' && !spec.ingress) {
       throw new WeftError(
         'WEFT_INVALID_NAME',
@@ -102,6 +105,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
       checkVnis(id, spec, why, 'give --vni N for each, the same on every node');
     }
     if (before) checkNetworkChange(before, spec);
+    else checkSurroundings(context.surroundings, id, spec);
     return spec;
   },
 
@@ -162,7 +166,13 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     }
     checkVtep(context.self.vtep, body.vtep, `node "${id}"`);
     const twin = [...context.wish.nodes.values()].find((n) => n.id !== id && n.spec.vtep === body.vtep);
-    if (twin) throw new WeftError('WEFT_CONFLICT', `VTEP ${body.vtep} belongs to node "${twin.id}"`);
+    if (twin) {
+      throw new WeftError(
+        'WEFT_CONFLICT',
+        `VTEP ${body.vtep} belongs to node "${twin.id}"`,
+        `weft node rm ${twin.id}, where it is gone`,
+      );
+    }
     for (const [name, ips] of Object.entries(body.addresses)) {
       checkFamilies(ips);
       const network = context.wish.networks.get(name);

@@ -8,6 +8,7 @@ import { Cursors, isCursorOf, keptAddresses } from './allocate.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS, type Tombstone } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
+import { NO_SURROUNDINGS, type Surroundings } from './surroundings.js';
 import { upgraded } from './upgrade.js';
 import { MutableWish, type Mutation } from './wish.js';
 
@@ -146,12 +147,12 @@ export class Store extends EventEmitter<StoreEvents> {
     table: T,
     id: string,
     body: unknown,
-    options: { ifMatch?: number | undefined; origin?: Origin; dryRun?: boolean } = {},
+    options: { ifMatch?: number | undefined; origin?: Origin; dryRun?: boolean; surroundings?: Surroundings } = {},
   ): { stored: Stored<T>; created: boolean } {
     const before = this.get(table, id);
     matchRevision(before, table, id, options.ifMatch);
     const cursors = new Cursors(this.#next);
-    const spec = prepare(this.#context(cursors), table, id, body);
+    const spec = prepare(this.#context(cursors, options.surroundings), table, id, body);
     const origin = options.origin ?? 'api';
     if (before && before.origin === origin && equal(before.spec, spec)) return { stored: before, created: false };
     const stored: Stored<T> = { table, id, origin, revision: this.revision + 1, spec };
@@ -171,7 +172,7 @@ export class Store extends EventEmitter<StoreEvents> {
    */
   replace(
     bodies: Partial<Record<Table, Record<string, unknown>>>,
-    options: { prune: boolean; dryRun?: boolean },
+    options: { prune: boolean; dryRun?: boolean; surroundings?: Surroundings },
   ): Mutation[] {
     const draft = new MutableWish();
     draft.apply(
@@ -189,7 +190,8 @@ export class Store extends EventEmitter<StoreEvents> {
     for (const table of ORDER) {
       for (const [id, body] of explicitFirst(bodies[table] ?? {})) {
         const before = this.get(table, id);
-        const spec = prepare({ ...this.#context(cursors), wish: draft.read() }, table, id, body);
+        const context = { ...this.#context(cursors, options.surroundings), wish: draft.read() };
+        const spec = prepare(context, table, id, body);
         if (before?.origin === 'api' && equal(before.spec, spec)) continue;
         note({ table, id, stored: { table, id, origin: 'api', revision: this.revision + 1, spec } as Stored });
       }
@@ -316,8 +318,9 @@ export class Store extends EventEmitter<StoreEvents> {
     return out;
   }
 
-  #context(cursors: Cursors): Context {
-    return { wish: this.wish, self: this.self, cursors, probe: this.probe, chosen: (name) => this.chosenPort(name) };
+  #context(cursors: Cursors, surroundings = NO_SURROUNDINGS): Context {
+    const { wish, self, probe } = this;
+    return { wish, self, cursors, probe, surroundings, chosen: (name) => this.chosenPort(name) };
   }
 
   #leftOut(bodies: Partial<Record<Table, Record<string, unknown>>>): Mutation[] {
@@ -403,15 +406,15 @@ export class Store extends EventEmitter<StoreEvents> {
 const ORDER: readonly Table[] = ['networks', 'sandboxes', 'nodes', 'services', 'endpoints', 'peers'];
 if (ORDER.length !== TABLES.length) throw new Error('ORDER must name every table');
 
-/** Bodies that state addresses come before those that leave the choice to the agent. */
+/** Bodies that state addresses or subnets come before those that leave the choice to the agent. */
 function explicitFirst(bodies: Record<string, unknown>): [string, unknown][] {
   const states = ([, body]: [string, unknown]) => Number(hasAddresses(body));
   return Object.entries(bodies).sort((a, b) => states(b) - states(a));
 }
 
 function hasAddresses(body: unknown): boolean {
-  const { addresses, vips } = (body ?? {}) as { addresses?: unknown[]; vips?: object };
-  return (addresses?.length ?? 0) > 0 || Object.keys(vips ?? {}).length > 0;
+  const { addresses, subnets, vips } = (body ?? {}) as { addresses?: unknown[]; subnets?: unknown[]; vips?: object };
+  return (addresses?.length ?? 0) > 0 || (subnets?.length ?? 0) > 0 || Object.keys(vips ?? {}).length > 0;
 }
 
 const equal = (a: unknown, b: unknown): boolean => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));

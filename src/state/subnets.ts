@@ -2,7 +2,7 @@ import { cidrText, contains, overlaps, type Prefix, parseCidr } from '../base/ci
 import { WeftError } from '../base/errors.js';
 import type { Cidr } from '../base/ip.js';
 import type { Network } from '../model/network.js';
-import { asPrefix } from './pools.js';
+import { asPrefix, poolsIn } from './pools.js';
 
 /** Where no network can be, and why (RFC 6890, RFC 4291). */
 const UNUSABLE: readonly (readonly [Cidr, string])[] = [
@@ -53,5 +53,16 @@ export function checkSubnets(spec: Network, prefixes: readonly Prefix[]): void {
     'WEFT_INVALID_ARGUMENT',
     `MTU ${spec.mtu} is too small for IPv6, which needs ${IPV6_MIN_MTU}`,
     `give --mtu ${IPV6_MIN_MTU} or more, or no IPv6 subnet`,
+  );
+}
+
+/** Refuses ranges in which nothing is left to allocate. @throws WEFT_INVALID_SUBNET */
+export function checkRoom(spec: Network): void {
+  const empty = poolsIn(spec).find((pool) => pool.usable === 0n);
+  if (!empty) return;
+  throw new WeftError(
+    'WEFT_INVALID_SUBNET',
+    `${empty.ranges.map(cidrText).join(', ')} has no address left but gateways and reserved ones`,
+    'reserve less, or use a larger subnet or range',
   );
 }

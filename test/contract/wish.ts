@@ -3,6 +3,7 @@ import { WeftError } from '../../src/base/errors.js';
 import { type Stored, TABLES, type Table, type Wish } from '../../src/model/registry.js';
 import { Cursors } from '../../src/state/allocate.js';
 import { prepare } from '../../src/state/prepare.js';
+import { NO_SURROUNDINGS } from '../../src/state/surroundings.js';
 import { MutableWish } from '../../src/state/wish.js';
 import { probeNetns, SELF } from '../support/store.js';
 
@@ -147,7 +148,14 @@ export function wishOf(stated: Bodies): Wish {
     for (const [id, body] of Object.entries(stated[table] ?? {})) {
       try {
         const spec = prepare(
-          { wish: wish.read(), self: SELF, cursors, probe: probeNetns, chosen: () => undefined },
+          {
+            wish: wish.read(),
+            self: SELF,
+            cursors,
+            probe: probeNetns,
+            surroundings: NO_SURROUNDINGS,
+            chosen: () => undefined,
+          },
           table,
           id,
           body,

@@ -63,6 +63,13 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
     t.equal(await n1.must('network', 'prune'), 'idle2\n');
     t.equal(await n1.must('network', 'ls', '-o', 'name'), 'app\n');
     t.match((await n1.weft('network', 'inspect', 'nowhere')).stderr, /WEFT_NOT_FOUND.*weft network ls/);
+    const { gatewaySubnet } = await n1.api.get<{ gatewaySubnet: string }>('/v1/status');
+    const create = async (...options: string[]) => (await n1.weft('network', 'create', 'x', ...options)).stderr;
+    t.match(
+      await create('--subnet', gatewaySubnet, '--vni', '9'),
+      /WEFT_CONFLICT: .* the subnet of the gateway bridge/,
+    );
+    t.match(await create('--vni', '9'), /WEFT_INVALID_ALLOCATION: .* may not choose its subnets/);
     const taken = await n1.weft('connect', 'c1', 'app', '--ip', '10.20.1.5');
     t.match(taken.stderr, /WEFT_CONFLICT: 10\.20\.1\.5 is reserved on network "app" \(10\.20\.1\.4\/30\)/);
   });

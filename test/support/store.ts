@@ -26,7 +26,7 @@ const NAMESPACES: Record<string, string> = {
 export const probeNetns: ProbeNetns = (at) => {
   const identity = NAMESPACES['path' in at ? at.path : at.pid];
   if (identity === undefined)
-    throw new WeftError('WEFT_INVALID_NETNS', `${JSON.stringify(at)} is no network namespace`);
+    throw new WeftError('WEFT_INVALID_NETNS', `${JSON.stringify(at)} is no network namespace`, 'give one');
   return identity;
 };
 

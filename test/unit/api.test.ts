@@ -15,6 +15,7 @@ import { FakeKernel } from '../../src/kernel/fake/kernel.js';
 import { KINDS } from '../../src/objects/registry.js';
 import { Desired, Dirt } from '../../src/reconcile/desired.js';
 import { Loop } from '../../src/reconcile/loop.js';
+import { NO_SURROUNDINGS } from '../../src/state/surroundings.js';
 import { StoreRig } from '../support/store.js';
 
 interface Answer {
@@ -57,6 +58,7 @@ class ApiRig {
         revision: stored.revision,
         since: '',
       }),
+      surroundings: async () => NO_SURROUNDINGS,
       locationOf: (sandbox) => ({ path: `/run/${sandbox}`, files: `/run/files/${sandbox}` }),
       summary: async () => ({ node: 'n1', pid: 4711 }),
       inspectable: () => ['fdb'],

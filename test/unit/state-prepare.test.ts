@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { codeOf } from '../../src/base/errors.js';
+import { codeOf, type WeftError } from '../../src/base/errors.js';
 import type { Table } from '../../src/model/registry.js';
 import { StoreRig } from '../support/store.js';
 
@@ -47,7 +47,7 @@ const CASES: Case[] = [
   ],
   ['a prefix out of range', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/33'] }, 'WEFT_INVALID_SUBNET'],
   ['host bits', 'networks', 'x', { ...NET, subnets: ['10.30.0.5/24'] }, 'WEFT_INVALID_SUBNET', /bits set beyond/],
-  ['no subnet', 'networks', 'x', { ...NET, subnets: [] }, 'WEFT_INVALID_SUBNET'],
+  ['no subnet', 'networks', 'x', { ...NET, subnets: [] }, 'WEFT_INVALID_ALLOCATION', /may not choose its subnets/],
   ['a subnet that is no text', 'networks', 'x', { ...NET, subnets: [7] }, 'WEFT_INVALID_SUBNET'],
   ['no room: /31', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/31'] }, 'WEFT_INVALID_SUBNET', /no room/],
   ['no room: /32', 'networks', 'x', { ...NET, subnets: ['10.30.0.0/32'] }, 'WEFT_INVALID_SUBNET', /no room/],
@@ -462,8 +462,9 @@ for (const [what, table, id, body, code, message] of CASES) {
       t.notThrows(() => rig.put(table, id, body));
       return;
     }
-    const error = t.throws(() => rig.put(table, id, body));
+    const error = t.throws(() => rig.put(table, id, body)) as WeftError;
     t.is(codeOf(error), code as never, error.message);
+    t.truthy(error.hint, 'it says what to do');
     if (message) t.regex(error.message, message);
     t.is(rig.store.revision, revision, 'nothing changed');
     t.is(rig.store.wish, wish);

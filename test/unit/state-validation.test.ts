@@ -54,6 +54,90 @@ const CASES: Case[] = [
     /write 10\.30\.0\.0\/28/,
   ],
   [
+    'everything reserved',
+    'networks',
+    'x',
+    net({ subnets: ['10.30.0.0/24'], reserved: ['10.30.0.0/25', '10.30.0.128/25'] }),
+    'WEFT_INVALID_SUBNET',
+    /10\.30\.0\.0\/24 has no address left/,
+  ],
+  [
+    'a range that is the gateway',
+    'networks',
+    'x',
+    net({ subnets: ['10.30.0.0/24'], ipRanges: ['10.30.0.0/31'] }),
+    'WEFT_INVALID_SUBNET',
+    /10\.30\.0\.0\/31 has no address left/,
+  ],
+  [
+    'an MTU too small for IPv6',
+    'networks',
+    'x',
+    net({ subnets: ['fd30::/64'], mtu: 1279 }),
+    'WEFT_INVALID_ARGUMENT',
+    /1279 is too small for IPv6, which needs 1280/,
+  ],
+  ['a name that is none', 'networks', 'a b', subnet('10.30.0.0/24'), 'WEFT_INVALID_NAME', /"a b" is not a name/],
+  ['the ingress network’s name', 'networks', 'ingress', subnet('10.30.0.0/24'), 'WEFT_INVALID_NAME', /reserved/],
+  ['a name of our namespaces', 'sandboxes', 'net-x', {}, 'WEFT_INVALID_NAME', /reserved/],
+  [
+    'the subnet-router anycast address',
+    'endpoints',
+    'c1:six',
+    { addresses: ['fd60::'] },
+    'WEFT_INVALID_ADDRESS',
+    /subnet-router anycast address \(RFC 4291\) of fd60::\/64/,
+  ],
+  [
+    'two addresses of IPv6',
+    'endpoints',
+    'c1:six',
+    { addresses: ['fd60::5', 'fd60::6'] },
+    'WEFT_INVALID_ADDRESS',
+    /one family/,
+  ],
+  ['the gateway’s IPv6 address', 'endpoints', 'c1:six', { addresses: ['fd60::1'] }, 'WEFT_CONFLICT', /the gateway/],
+  [
+    'two VIPs of a family',
+    'services',
+    'web',
+    { networks: ['six'], vips: { six: ['fd60::5', 'fd60::6'] } },
+    'WEFT_INVALID_ADDRESS',
+    /one family/,
+  ],
+  [
+    'the MAC of nobody',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], mac: '00:00:00:00:00:00' },
+    'WEFT_INVALID_ADDRESS',
+    /cannot be the address of an interface/,
+  ],
+  [
+    'a peer’s MAC',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], mac: '02:42:0a:14:00:1e' },
+    'WEFT_CONFLICT',
+    /belongs to peer n2\/x:app/,
+  ],
+  [
+    'a limit in megabits, as bits',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], bandwidth: { toSandbox: 50 } },
+    'WEFT_INVALID_ARGUMENT',
+    /bandwidth\.toSandbox/,
+  ],
+  [
+    'a limit of another name',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], bandwidth: { in: 50e6 } },
+    'WEFT_INVALID_ARGUMENT',
+    /bandwidth/,
+  ],
+  [
     'a static address that is reserved',
     'endpoints',
     'c1:app',
@@ -80,6 +164,9 @@ for (const [what, table, id, body, code, message] of CASES) {
       ipRanges: ['10.20.0.128/29'],
       reserved: ['10.20.0.8/30'],
     });
+    rig.put('networks', 'six', { subnets: ['fd60::/64'], vni: 4099 });
+    const value = { network: 'app', address: '10.20.0.30', vtep: '192.168.72.1' };
+    rig.gossip({ table: 'peers', op: 'set', key: 'n2/x:app', node: 'n2', ltime: 1, value });
     const before = rig.store.revision;
     const error = t.throws(() => rig.put(table, id, body)) as WeftError;
     t.is(codeOf(error), code as never);
