@@ -151,6 +151,21 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables', 'socat', 'tbf
     await tc('qdisc', 'del', 'dev', other, 'root');
   });
 
+  t.test('on a bridge network too', { timeout: patient(60_000) }, async (t) => {
+    const subnets = ['--subnet', '10.60.0.0/24', '--subnet', 'fd00:60::/64'];
+    await n1.must('network', 'create', 'lan', '--driver', 'bridge', ...subnets);
+    await n1.must('connect', 'c3', 'lan', '--ip', '10.60.0.13', '--ip', 'fd00:60::13', ...wait);
+    const rates = ['--rate-in', mbit(IN), '--rate-out', mbit(OUT)];
+    await n1.must('connect', 'c1', 'lan', '--ip', '10.60.0.11', '--ip', 'fd00:60::11', ...rates, ...wait);
+    await holds('into the sandbox, by a bridge', c1, '10.60.0.13', IN);
+    await holds('out of the sandbox, by a bridge, IPv6', c3, 'fd00:60::11', OUT);
+    await n1.must('disconnect', 'c1', 'lan', ...wait);
+    const left = await n1.exec('tc', 'qdisc', 'show');
+    t.notMatch(left.stdout, /57:|ingress/);
+    await n1.must('disconnect', 'c3', 'lan', ...wait);
+    await n1.must('network', 'rm', 'lan', ...wait);
+  });
+
   t.test('a killed agent finds its limits and changes nothing; a disconnect leaves nothing', async (t) => {
     await n1.restart();
     t.match(

@@ -74,6 +74,33 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
     t.match(taken.stderr, /WEFT_CONFLICT: 10\.20\.1\.5 is reserved on network "app" \(10\.20\.1\.4\/30\)/);
   });
 
+  t.test(
+    'a bridge without subnet gets one off the node’s routes, and keeps it',
+    { timeout: patient(40_000) },
+    async (t) => {
+      const subnets = async (name: string) => (await n1.api.get<{ subnets: string[] }>(`/v1/networks/${name}`)).subnets;
+      const create = (name: string, ...options: string[]) =>
+        n1.weft('network', 'create', name, '--driver', 'bridge', ...options, '--wait');
+      await n1.exec('ip', 'route', 'add', '172.18.4.0/24', 'via', `192.168.${n1.subnet}.254`);
+      t.equal((await create('nat')).code, 0);
+      t.same(await subnets('nat'), ['172.17.0.0/16']);
+      t.equal((await create('nat2')).code, 0);
+      t.same(await subnets('nat2'), ['172.19.0.0/16']);
+      await n1.must('connect', 'c1', 'nat');
+      t.match(await n1.must('endpoint', 'ls'), /c1:nat +172\.17\.0\.2 /);
+      t.match((await create('clash', '--subnet', '172.18.0.0/16')).stderr, /the node's route 172\.18\.4\.0\/24 dev u0/);
+      t.match((await create('clash', '--subnet', '172.17.9.0/24')).stderr, /172\.17\.0\.0\/16 of network "nat"/);
+      const { revision } = await n1.api.get<{ revision: number }>('/v1/status');
+      // By now the bridges themselves have routes to their subnets.
+      t.equal((await create('nat')).code, 0);
+      await n1.restart();
+      t.equal((await create('nat2')).code, 0);
+      t.equal((await n1.api.get<{ revision: number }>('/v1/status')).revision, revision);
+      await n1.must('disconnect', 'c1', 'nat');
+      await n1.must('network', 'rm', 'nat', 'nat2', '--wait');
+    },
+  );
+
   t.test('a pool that runs out says so before it is empty', { timeout: patient(40_000) }, async (t) => {
     const small = ['--subnet', '10.40.0.0/24', '--vni', '4100', '--ip-range', '10.40.0.16/28'];
     await n1.must('network', 'create', 'small', ...small);
