@@ -276,6 +276,7 @@ export class Agent implements AgentPort {
       paths: this.#underlay.summary(),
       held: this.loop.held,
       troubles,
+      warnings: this.#pools.warnings,
     };
   }
 

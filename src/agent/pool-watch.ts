@@ -4,12 +4,17 @@ import type { Mutation } from '../state/wish.js';
 
 /** Says once that a network runs out of addresses, and once that it does not any more. */
 export class PoolWatch {
-  readonly #warned = new Set<string>();
+  readonly #warned = new Map<string, string>();
 
   constructor(
     readonly wish: () => Wish,
     readonly tell: (network: string, warning: string | undefined) => void,
   ) {}
+
+  /** Networks that run out, in words. */
+  get warnings(): { object: string; message: string }[] {
+    return [...this.#warned].map(([id, message]) => ({ object: `network/${id}`, message }));
+  }
 
   /** Looks at all networks: at the start. */
   start(): void {
@@ -31,10 +36,10 @@ export class PoolWatch {
   #look(id: string): void {
     const network = this.wish().networks.get(id);
     const [warning] = network ? poolWarnings(this.wish(), network) : [];
-    if ((warning !== undefined) === this.#warned.has(id)) return;
+    const before = this.#warned.has(id);
     if (warning === undefined) this.#warned.delete(id);
-    else this.#warned.add(id);
-    if (network) this.tell(id, warning);
+    else this.#warned.set(id, warning);
+    if (network && before !== (warning !== undefined)) this.tell(id, warning);
   }
 }
 

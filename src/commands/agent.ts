@@ -100,7 +100,7 @@ function pathsText({ probe, full, small, silent }: Row): string {
 }
 
 function printStatus(status: Row): void {
-  const { troubles, held, counts, counters, guard, paths, ...plain } = status;
+  const { troubles, warnings, held, counts, counters, guard, paths, ...plain } = status;
   for (const [key, value] of Object.entries(plain)) process.stdout.write(`${key.padEnd(16)}${String(value)}\n`);
   for (const [title, group] of Object.entries({ wish: counts, passes: counters })) {
     const text = Object.entries(group as Row)
@@ -111,6 +111,8 @@ function printStatus(status: Row): void {
   process.stdout.write(`${'guard'.padEnd(16)}${guardText(guard as Row)}\n`);
   process.stdout.write(`${'paths'.padEnd(16)}${pathsText(paths as Row)}\n`);
   for (const h of held as Row[]) process.stdout.write(`held            ${String(h.text)} in ${String(h.ns)}\n`);
+  for (const w of warnings as Row[])
+    process.stdout.write(`warning         ${String(w.object)}: ${String(w.message)}\n`);
   for (const t of troubles as Row[]) {
     process.stdout.write(
       `trouble         ${String(t.object || '-')}: ${String(t.code)}: ${String(t.message)}${t.hint ? ` (${String(t.hint)})` : ''}\n`,

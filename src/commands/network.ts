@@ -3,6 +3,16 @@ import { tableCommands } from './objects.js';
 import { column, type Row } from './output.js';
 import { at, collect, given, pairs, session, waiting, waitQuery, whole } from './shared.js';
 
+/** Drivers, each with what `--opt` sets. */
+const DRIVER_HELP = `
+Drivers and their --opt:
+  overlay   over many nodes, in VXLAN: --subnet and --vni are needed     masquerade egress broadcast
+  bridge    on this node, which is its router                            masquerade egress icc name
+  macvlan   on the network of an interface, with a MAC of its own        parent mode=bridge|private|vepa|passthru
+  ipvlan    on the network of an interface, with the MAC of that         parent mode=l2|l3|l3s
+  host      the namespace of the node
+  none      nothing but a loopback`;
+
 export function networkCommands(program: Command): void {
   const network = program.command('network').description('networks of sandboxes');
   createCommand(network);
@@ -51,6 +61,7 @@ function createCommand(network: Command): void {
     .option('--ingress', 'the network that carries published ports')
     .option('--label <k=v>', 'label (repeatable)', collect)
     .option('--opt <k=v>', 'option of the driver (repeatable)', collect)
+    .addHelpText('after', DRIVER_HELP)
     .action(async (name: string, options: Row, self: Command) => {
       const [vni, ...vnis] = (options.vni ?? []) as number[];
       const auxiliary = Object.values(pairs(options.auxAddress as string[] | undefined));

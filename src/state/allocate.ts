@@ -2,7 +2,7 @@ import { cidrText, toNumber } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { holdersOf } from './holders.js';
+import { endpointsOf, holdersOf } from './holders.js';
 import { firstFree, type Pool, poolsOf } from './pools.js';
 
 /** Where the next search of a pool begins, kept over restarts: serial allocation, so that a freed address rests. */
@@ -78,8 +78,6 @@ function allocate(wish: Wish, network: Stored<'networks'>, pool: Pool, cursors: 
 
 /** The lowest interface name ethN that no endpoint of the sandbox has. */
 export function nextInterfaceName(wish: Wish, sandbox: string): string {
-  const taken = new Set(
-    [...wish.endpoints.values()].filter((e) => e.spec.sandbox === sandbox).map((e) => e.spec.ifname),
-  );
+  const taken = new Set(endpointsOf(wish, sandbox).map((e) => e.spec.ifname));
   for (let n = 0; ; n++) if (!taken.has(`eth${n}`)) return `eth${n}`;
 }

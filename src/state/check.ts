@@ -9,7 +9,7 @@ import { NAME_PATTERN } from '../model/scalars.js';
 import type { Service } from '../model/service.js';
 import { checkDriver, checkDriverAgainst } from './check-driver.js';
 import { checkPlace, checkRoutes, checkSysctls } from './check-endpoint.js';
-import { holdersOf } from './holders.js';
+import { endpointsOf, holdersOf } from './holders.js';
 import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
 import { checkRoom, checkSubnets } from './subnets.js';
@@ -132,7 +132,7 @@ export function checkNetworkRemoval(wish: Wish, id: string): void {
 }
 
 export function checkSandboxRemoval(wish: Wish, id: string): void {
-  const endpoints = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === id).map((e) => e.id);
+  const endpoints = endpointsOf(wish, id).map((e) => e.id);
   if (endpoints.length) throw inUse('sandbox', id, 'endpoints', endpoints, `weft disconnect ${id} NETWORK`);
   const sharing = [...wish.sandboxes.values()].filter((s) => s.spec.share === id).map((s) => s.id);
   if (sharing.length) throw inUse('sandbox', id, 'sandboxes in its namespace', sharing, 'weft sandbox rm NAME');
@@ -197,7 +197,7 @@ export function checkEndpoint(wish: Wish, id: string, spec: Endpoint): void {
     );
   }
   checkSysctls(id, spec);
-  const siblings = [...wish.endpoints.values()].filter((e) => e.spec.sandbox === spec.sandbox && e.id !== id);
+  const siblings = endpointsOf(wish, spec.sandbox).filter((e) => e.id !== id);
   checkRoutes(wish, id, spec, siblings);
   if (!hasInterfaces(network.spec.driver)) return;
   checkFamilies(spec.addresses);

@@ -107,28 +107,48 @@ const byNetwork = (addresses: Readonly<Record<string, Ip[]>>): [string, Ip[], un
 
 const isOf = <T extends Table>(stored: Stored, table: T): stored is Stored & Stored<T> => stored.table === table;
 
-type Index = Map<string, Holders>;
+interface Index {
+  networks: Map<string, Holders>;
+  /** Endpoints by sandbox and id. */
+  sandboxes: Map<string, Map<string, Stored<'endpoints'>>>;
+}
 
 const indexes = new WeakMap<Wish, Index>();
 
 function enter(index: Index, stored: Stored): void {
   for (const [network, addresses, mac] of held(stored)) {
-    const holders = index.get(network) ?? new Holders();
+    const holders = index.networks.get(network) ?? new Holders();
     holders.add(stored, addresses, mac);
-    index.set(network, holders);
+    index.networks.set(network, holders);
   }
+  if (!isOf(stored, 'endpoints')) return;
+  const { sandbox } = stored.spec;
+  index.sandboxes.set(sandbox, (index.sandboxes.get(sandbox) ?? new Map()).set(stored.id, stored));
 }
 
-/** Who holds what of a network. The first question about a wish reads all of it; `follow` keeps the answer up to date. */
-export function holdersOf(wish: Wish, network: string): Holders {
+function leave(index: Index, stored: Stored): void {
+  for (const [network, addresses, mac] of held(stored)) index.networks.get(network)?.remove(stored, addresses, mac);
+  if (isOf(stored, 'endpoints')) index.sandboxes.get(stored.spec.sandbox)?.delete(stored.id);
+}
+
+/** Who holds what of a network. */
+export const holdersOf = (wish: Wish, network: string): Holders => indexOf(wish).networks.get(network) ?? new Holders();
+
+/** The endpoints of a sandbox. */
+export const endpointsOf = (wish: Wish, sandbox: string): Stored<'endpoints'>[] => [
+  ...(indexOf(wish).sandboxes.get(sandbox)?.values() ?? []),
+];
+
+/** The first question about a wish reads all of it; `follow` keeps the answer up to date. */
+function indexOf(wish: Wish): Index {
   let index = indexes.get(wish);
   if (!index) {
-    index = new Map();
+    index = { networks: new Map(), sandboxes: new Map() };
     for (const table of [wish.endpoints, wish.peers, wish.services, wish.nodes])
       for (const stored of table.values() as Iterable<Stored>) enter(index, stored);
     indexes.set(wish, index);
   }
-  return index.get(network) ?? new Holders();
+  return index;
 }
 
 /**
@@ -142,7 +162,7 @@ export function follow(before: Wish, after: Wish, mutations: readonly Mutation[]
   const latest = new Map(mutations.map((m) => [`${m.table}/${m.id}`, m]));
   for (const { table, id, stored } of latest.values()) {
     const old = before[table].get(id) as Stored | undefined;
-    if (old) for (const [network, addresses, mac] of held(old)) index.get(network)?.remove(old, addresses, mac);
+    if (old) leave(index, old);
     if (stored) enter(index, stored);
   }
   indexes.set(after, index);

@@ -112,6 +112,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
     t.equal(await status(), undefined);
     await connect(14);
     t.same(await status(), ['15 of 16 usable addresses of 10.40.0.16/28 are taken, 1 free']);
+    t.match(await n1.must('status'), /^warning +network\/small: 15 of 16 usable addresses/m);
     await connect(15);
     await t.rejects(connect(16), { code: 'WEFT_EXHAUSTED', hint: /ip-range/ });
     const told = (await n1.events()).filter((e) => e.object === 'network/small' && e.type !== 'change');

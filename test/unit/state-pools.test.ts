@@ -5,9 +5,10 @@ import { endpointMac } from '../../src/base/mac.js';
 import { networkBody } from '../../src/model/network.js';
 import type { Stored } from '../../src/model/registry.js';
 import { Cursors, withAllocated } from '../../src/state/allocate.js';
-import { type Holders, holdersOf } from '../../src/state/holders.js';
+import { endpointsOf, type Holders, holdersOf } from '../../src/state/holders.js';
 import { firstFree, poolsOf, poolUse, poolWarnings } from '../../src/state/pools.js';
 import { MutableWish, type Mutation } from '../../src/state/wish.js';
+import { StoreRig } from '../support/store.js';
 
 const network = (body: object): Stored<'networks'> => ({
   table: 'networks',
@@ -184,4 +185,17 @@ test('the first free address is what going through all of them finds', (t) => {
       t.is(firstFree(pool, holdersOf(wishWith(...taken).read(), 'app'), from), expected);
     }),
   );
+});
+
+test('the endpoints of a sandbox follow the wish', (t) => {
+  const rig = new StoreRig(t).app();
+  const names = (sandbox: string) => endpointsOf(rig.store.wish, sandbox).map((e) => `${e.id} ${e.spec.addresses[0]}`);
+  t.deepEqual(names('c1'), []);
+  rig.put('endpoints', 'c1:app', { addresses: ['10.20.0.11'] });
+  rig.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'] });
+  t.deepEqual(names('c1'), ['c1:app 10.20.0.11']);
+  rig.put('endpoints', 'c1:app', { addresses: ['10.20.0.21'] });
+  t.deepEqual(names('c1'), ['c1:app 10.20.0.21']);
+  rig.store.remove('endpoints', 'c1:app');
+  t.deepEqual([names('c1'), names('c2')], [[], ['c2:app 10.20.0.12']]);
 });
