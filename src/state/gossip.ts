@@ -17,7 +17,12 @@ const rowSchema = z.strictObject({
   op: z.enum(['set', 'delete', 'snapshot-begin', 'snapshot-end']),
   key: z.string().min(1).optional(),
   node: z.string().min(1).optional(),
-  ltime: z.int().min(0).optional(),
+  /** Half of what counts exactly, so that no row can bring the clock to its end. */
+  ltime: z
+    .int()
+    .min(0)
+    .max(2 ** 52)
+    .optional(),
   value: z.unknown().optional(),
 });
 

@@ -210,13 +210,15 @@ export class Store extends EventEmitter<StoreEvents> {
     // A batch that is refused half-way must not leave a snapshot open or closed.
     const open = new Map([...this.#open].map(([table, named]) => [table, new Set(named)] as const));
     const outcome = mergeGossip(this.wish, rows, this.#tombs, open, this.self.name, now);
-    const mutations = outcome.mutations.map((m) =>
-      m.stored ? { ...m, stored: { ...m.stored, revision: this.revision + 1 } } : m,
-    );
+    // Revisions are the Lamport time of this node's own rows, so they pass what was heard: what is made anew here, after
+    // somebody elsewhere removed it, is newer than that removal to everyone.
+    const revision = rows.reduce((top, { ltime }) => Math.max(top, ltime), this.revision + 1);
+    const mutations = outcome.mutations.map((m) => (m.stored ? { ...m, stored: { ...m.stored, revision } } : m));
     const fresh = outcome.completed.filter((table) => !this.#snapshots.has(table));
     const found = !this.#peersKnown && outcome.completed.includes('peers');
     if (mutations.length || outcome.tombstones.length || fresh.length || found) {
-      this.#commit(mutations, { tombs: outcome.tombstones, snapshots: fresh, ...(found && { peersKnown: true }) });
+      const known = found && { peersKnown: true };
+      this.#commit(mutations, { revision, tombs: outcome.tombstones, snapshots: fresh, ...known });
     }
     this.#open = open;
     if (found) this.emit('confident');
@@ -333,6 +335,8 @@ export class Store extends EventEmitter<StoreEvents> {
   #commit(
     mutations: readonly Mutation[],
     extra: {
+      /** The next one when not given; without a change or a tombstone it stays. */
+      revision?: number;
       next?: ReadonlyMap<string, bigint>;
       tombs?: Tombstone[];
       snapshots?: string[];
@@ -342,7 +346,8 @@ export class Store extends EventEmitter<StoreEvents> {
       vtep?: Ip;
     },
   ): void {
-    const record: JournalRecord = { r: this.revision + (mutations.length > 0 ? 1 : 0) };
+    const changed = mutations.length > 0 || (extra.tombs?.length ?? 0) > 0;
+    const record: JournalRecord = { r: changed ? (extra.revision ?? this.revision + 1) : this.revision };
     const set = mutations.flatMap((m) => (m.stored ? [m.stored] : []));
     const del = mutations.filter((m) => !m.stored).map((m): [Table, string] => [m.table, m.id]);
     if (set.length) record.set = set;
@@ -356,7 +361,7 @@ export class Store extends EventEmitter<StoreEvents> {
     if (extra.vtep !== undefined) record.vtep = extra.vtep;
     this.#journal.append(record);
     this.#replay(record);
-    if (mutations.length) this.emit('change', mutations, this.revision);
+    if (changed) this.emit('change', mutations, this.revision);
     if (this.#journal.size > this.#compactAt) this.#compact();
   }
 

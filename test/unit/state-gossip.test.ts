@@ -164,6 +164,17 @@ test('rows that this node hosts are its own to tell, and what was asked of it is
   t.true(rig.store.wish.networks.has('app'));
 });
 
+test('what is made anew here is newer to everyone than what was heard of it, also where only its removal was', (t) => {
+  const rig = new StoreRig(t);
+  rig.gossip({ table: 'networks', op: 'delete', key: 'app', node: 'n2', ltime: 500 });
+  t.true(rig.put('networks', 'app', { subnets: ['10.20.0.0/24'], vni: 7 }).stored.revision > 500);
+  rig.gossip(set('n2/c9:app', 900));
+  t.is(rig.store.revision, 900);
+  rig.restart();
+  t.is(rig.store.revision, 900);
+  t.true(rig.put('sandboxes', 'c1', {}).stored.revision > 900);
+});
+
 test('a network without gateway gets the first address, as one that is put', (t) => {
   const rig = new StoreRig(t);
   rig.gossip({
