@@ -129,6 +129,30 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
     t.equal(await seen(), of('c3')[4]);
   });
 
+  t.test('a bridge of that name that is not weft’s stays as it is, and holds up only its network', async (t) => {
+    await node.exec('ip', 'link', 'add', 'theirs', 'type', 'bridge');
+    await node.exec('ip', 'link', 'set', 'theirs', 'up');
+    const look = async () => {
+      const files = ['address', 'mtu', 'ifalias', 'flags'].map((name) => `/sys/class/net/theirs/${name}`).join(' ');
+      const setting = '/proc/sys/net/ipv6/conf/theirs/accept_ra';
+      const script = `ip -o -4 addr show theirs; ip -6 route show dev theirs; ip -o link show master theirs; cat ${files} ${setting}`;
+      // sysfs shows the namespace it was mounted in.
+      return (await node.exec('unshare', '--mount', 'sh', '-ec', `mount -t sysfs sysfs /sys; ${script}`)).stdout;
+    };
+    const was = await look();
+    const options = ['--driver', 'bridge', '--opt', 'name=theirs', '--subnet', '10.35.0.0/24', '--subnet', 'fd35::/64'];
+    await node.must('network', 'create', 'held', ...options);
+    await node.must('sandbox', 'create', 'c9');
+    t.not((await node.weft('connect', 'c9', 'held', '--wait', '--timeout', '2')).code, 0);
+    t.match(was, /1500/);
+    t.equal(await look(), was);
+    t.match(await node.must('network', 'inspect', 'held'), /theirs.*not weft's/);
+    t.ok(await reaches(node, 'c1', of('c2')[4]), 'others go on');
+    await node.exec('ip', 'link', 'del', 'theirs');
+    await node.must('connect', 'c9', 'held', '--wait', '--timeout', '40');
+    t.ok(await reaches(node, 'c9', OUTSIDE[4]), 'and it comes when the name is free');
+  });
+
   t.test('a restart changes nothing, and `down` leaves nothing', async (t) => {
     await node.restart();
     t.match(lastAdoption(node), /0 changes/);
@@ -137,7 +161,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
     const commands = ['ip -o link', 'ip -o addr', 'ip route', 'ip -6 route', 'iptables-save', 'ip6tables-save'];
     for (const command of commands) {
       const { stdout } = await node.exec(...command.split(' '));
-      t.notMatch(stdout, /weft|wf[0-9a-f]{11}|mutebr|10\.3[1-4]\.|fd3[1-4]:/i, command);
+      t.notMatch(stdout, /weft|wf[0-9a-f]{11}|mutebr|10\.3[1-5]\.|fd3[1-5]:/i, command);
     }
     t.strictSame(missingLines(before, await standing(node)), []);
   });

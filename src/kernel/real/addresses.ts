@@ -16,6 +16,7 @@ import { type Address, WEFT_PROTOCOL } from '../../objects/address.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
+import { foreign } from './fence.js';
 import { oneByOne, outcome, requireIndex, spaceFor } from './port.js';
 import type { Spaces } from './spaces.js';
 
@@ -41,6 +42,8 @@ export class AddressPort implements KindPort<Address> {
     const space = spaceFor(this.spaces, ns);
     const indexes = await space.indexes();
     return oneByOne(ops, async (op) => {
+      const refused = op.want && (await foreign(space, op.want.dev, op));
+      if (refused) return refused;
       // The prefix length is part of the kernel's key: another length is another address.
       if (op.have && op.verb !== 'add') {
         const gone = await space.rtnl.request(RTM_DELADDR, 0, writeAddress, encoded(op.have, indexes, op));

@@ -18,6 +18,7 @@ import { NODE_NS, type Ns } from '../../objects/kind.js';
 import { incompatible, type Link, linkKind, type StackedLink, type VethLink } from '../../objects/link.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
+import { foreign } from './fence.js';
 import { stackedInfo, stackedMode } from './link-modes.js';
 import { oneByOne, outcome, spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
@@ -52,6 +53,8 @@ export class LinkPort implements KindPort<Link> {
   async apply(ns: Ns, ops: readonly Op<Link>[]): Promise<(WeftError | undefined)[]> {
     const space = spaceFor(this.spaces, ns);
     return oneByOne(ops, async (op) => {
+      const refused = op.want?.master === undefined ? undefined : await foreign(space, op.want.master, op);
+      if (refused) return refused;
       const answer = await this.#one(space, op);
       space.forgetIndexes();
       return (await this.#clash(op, answer)) ?? outcome(op, answer);

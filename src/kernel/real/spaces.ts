@@ -4,6 +4,7 @@ import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
 import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns, type Where } from '../../objects/kind.js';
+import { ALIAS_PREFIX } from '../../objects/link.js';
 import { hostMounts } from './mounts.js';
 import type { Native } from './native.js';
 import { NetlinkSocket } from './netlink-socket.js';
@@ -15,6 +16,7 @@ export type Location = { path: string } | { pid: number };
 export class Space {
   readonly #sockets = new Map<number, NetlinkSocket>();
   #names: Promise<Map<string, number>> | undefined;
+  readonly #foreign = new Set<string>();
 
   constructor(
     readonly native: Native,
@@ -58,6 +60,12 @@ export class Space {
     return this.#names;
   }
 
+  /** Interfaces without a mark of weft's, as of the last change made here. */
+  async foreignNames(): Promise<ReadonlySet<string>> {
+    await this.indexes();
+    return this.#foreign;
+  }
+
   async namesByIndex(): Promise<Map<number, string>> {
     return new Map([...(await this.indexes())].map(([name, index]) => [index, name]));
   }
@@ -77,9 +85,12 @@ export class Space {
   async #readIndexes(): Promise<Map<string, number>> {
     const rows = await this.rtnl.dump(RTM_GETLINK, writeLinkDump, { extMask: RTEXT_FILTER_SKIP_STATS });
     const out = new Map<string, number>();
+    this.#foreign.clear();
     for (const row of rows) {
-      const link = readLink(row.body);
-      if (link.name !== undefined && link.index !== undefined) out.set(link.name, link.index);
+      const { name, index, alias } = readLink(row.body);
+      if (name === undefined || index === undefined) continue;
+      out.set(name, index);
+      if (!alias?.startsWith(ALIAS_PREFIX)) this.#foreign.add(name);
     }
     return out;
   }

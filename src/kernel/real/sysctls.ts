@@ -5,11 +5,14 @@ import { ALIAS_PREFIX } from '../../objects/link.js';
 import type { Sysctl } from '../../objects/sysctl.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
+import { foreign } from './fence.js';
 import { spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
 
 /** Written as 1 it makes a router of a host: routes learned from router advertisements go, and no more are learned. */
 const FORWARDING = 'net/ipv6/conf/all/forwarding';
+
+const PER_INTERFACE = /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//;
 
 /** Values below /proc/sys: there is no list of ours, so only what the wish names is looked at. */
 export class SysctlPort implements KindPort<Sysctl> {
@@ -31,13 +34,21 @@ export class SysctlPort implements KindPort<Sysctl> {
   async apply(ns: Ns, ops: readonly Op<Sysctl>[]): Promise<(WeftError | undefined)[]> {
     const space = spaceFor(this.spaces, ns);
     if (ops.some((op) => op.want?.path === FORWARDING && op.want.value === '1')) await this.#keepAdvertised(space);
-    const pairs = ops.map((op): [string, string] => [(op.want as Sysctl).path, (op.want as Sysctl).value]);
+    const refused = await Promise.all(ops.map((op) => this.#refused(space, op)));
+    const allowed = ops.filter((_, i) => !refused[i]);
+    const pairs = allowed.map((op): [string, string] => [(op.want as Sysctl).path, (op.want as Sysctl).value]);
     const errors = this.spaces.native.sysctlWrite(space.fd, pairs);
     return ops.map((op, i) => {
-      const errno = errors[i];
+      const errno = refused[i] ? undefined : errors[allowed.indexOf(op)];
+      if (refused[i]) return refused[i];
       if (errno === null || errno === undefined) return undefined;
       return new WeftError('WEFT_NETLINK', `cannot set ${op.key} in ${ns}: ${errno}`, undefined, { errno });
     });
+  }
+
+  async #refused(space: Space, op: Op<Sysctl>): Promise<WeftError | undefined> {
+    const dev = PER_INTERFACE.exec(op.key)?.[1];
+    return dev === undefined ? undefined : foreign(space, dev, op);
   }
 
   /** A node whose own way out comes from advertisements keeps it: accept_ra 2 is "although it forwards". */
