@@ -164,7 +164,10 @@ export const linkKind: Kind<Link> = {
   },
   // A far end is born without alias. In a namespace of ours it is ours all the same; in one that was handed over, the
   // MAC that its near end gave it says that it is that one and no stranger's.
+  // A link that stands on another and is to have its name takes its place there.
   adopts: (want, have, { nsOwned }) =>
-    want.type === 'present' || (want.type === 'veth-end' && (nsOwned || have.mac === want.mac)),
+    want.type === 'present' ||
+    (want.type === 'veth-end' && (nsOwned || have.mac === want.mac)) ||
+    ('parent' in want && nsOwned && have.type === 'veth-end'),
   describe: (o) => `${o.type === 'foreign' ? o.kindName : o.type} ${o.name}`,
 };
