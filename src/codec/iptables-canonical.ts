@@ -30,7 +30,13 @@ interface Parsed {
  * @throws WEFT_INVALID_ARGUMENT for text that iptables-restore would not take for one rule
  */
 export function canonical(rule: string, of: Family): string {
-  const { general, matches, target } = parse(splitWords(rule));
+  const words = splitWords(rule);
+  const { general, matches, target } = parse(words);
+  // Matches are printed before the target, and there the option would be theirs.
+  const claimed = [...(target?.printed.values() ?? [])]
+    .map((printed) => printed.find((word) => word.startsWith('-')) ?? '')
+    .find((option) => !target?.known?.options.has(option) && matches.some((m) => m.known?.options.has(option)));
+  if (claimed !== undefined) throw unreadable(words, `${claimed} before the match that it belongs to`);
   const out = [...GENERAL.keys(), '-f'].flatMap((name) => general.get(name) ?? []);
   for (const part of target ? [...matches, target] : matches) {
     part.known?.complete?.(part.printed, of);

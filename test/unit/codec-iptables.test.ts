@@ -134,6 +134,7 @@ test('refuses what is no rule', (t) => {
     '-j ACCEPT -j DROP',
     '-o "eth0 -j ACCEPT"',
     '-p tcp --tcp-flags SYN',
+    '-g OTHER --comment -m comment',
     '-m comment --comment "open',
     '-m comment --comment "a\nb"',
   ];
