@@ -71,6 +71,26 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables'])) {
     t.ok(await reaches(node, 'c4', '192.168.70.1'));
   });
 
+  t.test('an overlay’s packets leave with the egress address, or without translation', async (t) => {
+    if (!needs(t, ['tcpdump'])) return;
+    await node.exec('ip', 'addr', 'add', '192.168.71.99/32', 'dev', 'u0');
+    const seen = async () => {
+      const filter = 'icmp[icmptype] == icmp-echo';
+      const dump = node.exec('timeout', String(patient(3)), 'tcpdump', '-nnl', '-c1', '-i', 'u0', filter);
+      const asking = node.execIn('c4', 'ping', '-q', '-i', '0.3', '-c', String(patient(6)), '192.168.70.1');
+      const source = / IP ([\d.]+) >/.exec((await dump).stdout)?.[1];
+      await asking;
+      return source;
+    };
+    t.equal(await seen(), node.vtep);
+    const over = ['--subnet', '10.54.0.0/24', '--vni', '54', '--ip-range', '10.54.0.0/24'];
+    await node.must('network', 'create', 'over', ...over, '--opt', 'egress=192.168.71.99', '--wait');
+    t.equal(await seen(), '192.168.71.99');
+    await node.must('network', 'create', 'over', ...over, '--opt', 'masquerade=false', '--wait');
+    const { stdout } = await node.execIn('c4', 'ip', '-o', '-4', 'addr', 'show', 'gw0');
+    t.equal(await seen(), /inet ([\d.]+)/.exec(stdout)?.[1]);
+  });
+
   t.test('routes, settings, name, MAC and addresses are as stated, and repaired', async (t) => {
     await node.must('sandbox', 'create', 'c2');
     const routes = ['10.9.0.0/16,via=10.51.0.9,metric=5', '10.8.0.0/16,type=blackhole', 'fd08::/64,type=prohibit'];
