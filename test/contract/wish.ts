@@ -86,7 +86,13 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
   ),
   sandboxes: some(SANDBOXES, (id) => {
     const own = fc.record({ ports: fc.subarray(PORTS) });
-    return id === 's3' ? fc.oneof(own, fc.constant({ share: 's1' }), fc.constant({ host: true })) : own;
+    return id === 's3'
+      ? fc.oneof(
+          own,
+          own.map((rest) => ({ ...rest, share: 's1' })),
+          fc.constant({ host: true }),
+        )
+      : own;
   }),
   endpoints: some(
     SANDBOXES.flatMap((sandbox) => ALL.map((network) => `${sandbox}:${network}`)),

@@ -22,11 +22,11 @@ export const AGENT_OPERATIONS: readonly Operation[] = [
     async run(soak, random) {
       const node = anyMortal(soak, random);
       const sandbox = random.pick(soak.model.at(node?.number ?? 0));
-      const network = random.pick(soak.model.networks.values());
-      if (!node || !sandbox || !network || sandbox.endpoints.has(network.name)) return undefined;
-      const address = soak.model.freeAddress(random, network);
+      const network = sandbox && random.pick(soak.model.open(sandbox));
+      if (!node || !sandbox || !network) return undefined;
+      const addresses = soak.model.freeAddresses(random, network);
       const answered = node.api
-        .put(`/v1/endpoints/${sandbox.name}:${network.name}`, { addresses: [address] })
+        .put(`/v1/endpoints/${sandbox.name}:${network.name}`, { addresses })
         .then(() => 'done')
         // Refused or cut off: what became of it, the agent says when it is back.
         .catch(() => 'open');
@@ -44,10 +44,11 @@ export const AGENT_OPERATIONS: readonly Operation[] = [
         sandbox.endpoints.set(network.name, {
           sandbox: sandbox.name,
           network: network.name,
-          address,
+          addresses,
           ifname: found.ifname,
+          extras: { routes: [], bandwidth: {} },
         });
-      return `${node.name} while it connects ${sandbox.name} to ${network.name} with ${address}: ${found ? 'kept' : 'not taken'}`;
+      return `${node.name} while it connects ${sandbox.name} to ${network.name} with ${addresses}: ${found ? 'kept' : 'not taken'}`;
     },
   },
   {

@@ -1,14 +1,17 @@
 import { until } from '../support/lab.js';
 import { lost } from '../support/overlay.js';
 import { revive } from './agents.js';
-import { differences } from './expectations.js';
-import type { Endpoint } from './model.js';
+import { differences, MTU } from './expectations.js';
+import { type Endpoint, familyOf, type Network } from './model.js';
+import { published } from './published.js';
 import type { Random } from './random.js';
 import { alive, type Soak } from './soak.js';
 
 /** What nobody tells is found by the sweep, every 30 s. */
 const SETTLED_MS = 60_000;
 const PINGS = 6;
+/** Bytes of IP and ICMP. */
+const HEADERS = { 4: 28, 6: 48 } as const;
 
 /** All agents run, all know of all, and nothing is left to do: then the kernels are as the model says, and carry traffic. */
 export async function checkpoint(soak: Soak, random: Random): Promise<void> {
@@ -16,6 +19,7 @@ export async function checkpoint(soak: Soak, random: Random): Promise<void> {
   for (const node of soak.lab.nodes) await soak.plane.snapshot(node, alive(soak));
   await settled(soak);
   for (let i = 0; i < PINGS; i++) await ping(soak, random);
+  await published(soak, random);
 }
 
 /** Waits until the kernels are as the model says. @throws with each difference that stays */
@@ -42,9 +46,12 @@ async function ping({ model, lab }: Soak, random: Random): Promise<void> {
   const to = random.pick(others);
   if (!from || !to) return;
   const place = (endpoint: Endpoint) => `${endpoint.sandbox} on n${model.nodeOf(endpoint)}`;
-  const options = ['-s', '1422', '-M', 'do'];
-  if ((await lost(lab.node(model.nodeOf(from)), from.sandbox, to.address, 2, ...options)) < 2) return;
-  throw new Error(`${place(from)} does not reach ${place(to)} at ${to.address} on ${from.network}`);
+  const mtu = MTU[(model.networks.get(from.network) as Network).driver];
+  for (const ip of to.addresses) {
+    const options = ['-s', String(mtu - HEADERS[familyOf(ip)]), '-M', 'do'];
+    if ((await lost(lab.node(model.nodeOf(from)), from.sandbox, ip, 2, '-i', '0.2', ...options)) < 2) continue;
+    throw new Error(`${place(from)} does not reach ${place(to)} at ${ip} on ${from.network}`);
+  }
 }
 
 /** An agent that starts again finds everything as wished. @throws where it changes anything */

@@ -1,5 +1,5 @@
 import { bridgeMac, endpointMac } from '../../src/base/mac.js';
-import type { Network } from './model.js';
+import { addressOf, bridgeOf, familiesOf, LENGTH, type Network } from './model.js';
 import type { Random } from './random.js';
 import type { Operation, Soak } from './soak.js';
 
@@ -11,7 +11,14 @@ const anyPort = (random: Random): string =>
   `$(ip -o link show type veth | awk -F '[:@ ]+' -v n=${random.int(100)} '{ a[NR] = $2 } END { if (NR) print a[1 + n % NR] }')`;
 /** Deletes every row of vxlan0 that stands there. */
 const noRows = (where: 'self' | 'master br0'): string =>
-  `bridge fdb show dev vxlan0 | grep '${where}' | awk '/02:42/ { print "fdb del " $1 " dev vxlan0 ${where.split(' ')[0]}" }' | bridge -batch -`;
+  `bridge fdb show dev vxlan0 | grep '${where}' | awk '/02:4[23]/ { print "fdb del " $1 " dev vxlan0 ${where.split(' ')[0]}" }' | bridge -batch -`;
+/** One of the network's addresses in one of its families. */
+const anyAddress = (random: Random, network: Network, n: number): string =>
+  addressOf(network, random.pick(familiesOf(network)) ?? 4, n);
+const gateways = (random: Random, network: Network, dev: string): string => {
+  const of = random.pick(familiesOf(network)) ?? 4;
+  return `ip addr del ${addressOf(network, of, 1)}/${LENGTH[of]} dev ${dev}`;
+};
 const BOGUS = '02:42:0a:63:63:63';
 
 const IN_NETWORK: readonly Tampering[] = [
@@ -21,24 +28,25 @@ const IN_NETWORK: readonly Tampering[] = [
   { what: 'bridge deleted', script: () => 'ip link del br0' },
   { what: 'tunnel out of the bridge', script: () => 'ip link set vxlan0 nomaster' },
   { what: 'MTU', script: (random) => `ip link set ${random.chance(0.5) ? 'br0' : 'vxlan0'} mtu 1280` },
-  { what: 'gateway address', script: (_, { prefix }) => `ip addr del ${prefix}.1/24 dev br0` },
+  { what: 'gateway address', script: (random, network) => gateways(random, network, 'br0') },
   { what: 'rows of the tunnel', script: () => noRows('self') },
   { what: 'rows of the bridge', script: () => noRows('master br0') },
   {
     what: 'a row bent',
-    script: (random, { prefix }) =>
-      `bridge fdb replace ${endpointMac(`${prefix}.${2 + random.int(40)}`)} dev vxlan0 dst 192.0.2.1`,
+    script: (random, network) =>
+      `bridge fdb replace ${endpointMac(anyAddress(random, network, 2 + random.int(40)))} dev vxlan0 dst 192.0.2.1`,
   },
   { what: 'a stray row', script: () => `bridge fdb replace ${BOGUS} dev vxlan0 dst 192.0.2.1` },
   { what: 'neighbours flushed', script: () => 'ip neigh flush dev vxlan0 nud permanent' },
   {
     what: 'a neighbour bent',
-    script: (random, { prefix }) =>
-      `ip neigh replace ${prefix}.${2 + random.int(40)} lladdr ${BOGUS} dev vxlan0 nud permanent`,
+    script: (random, network) =>
+      `ip neigh replace ${anyAddress(random, network, 2 + random.int(40))} lladdr ${BOGUS} dev vxlan0 nud permanent`,
   },
   { what: 'port deleted', script: (random) => `ip link del ${anyPort(random)}` },
   { what: 'port out of the bridge', script: (random) => `ip link set ${anyPort(random)} nomaster` },
   { what: 'port down', script: (random) => `ip link set ${anyPort(random)} down` },
+  { what: 'limits', script: (random) => `tc qdisc del dev ${anyPort(random)} root` },
   { what: 'hairpin off', script: (random) => `bridge link set dev ${anyPort(random)} hairpin off` },
   { what: 'MAC of the bridge', script: () => `ip link set br0 address ${bridgeMac('192.0.2.1')}` },
 ];
@@ -48,6 +56,9 @@ const IN_SANDBOX: readonly Tampering[] = [
   { what: 'interface down', script: () => 'ip link set eth0 down' },
   { what: 'addresses flushed', script: () => 'ip addr flush dev eth0' },
   { what: 'default route', script: () => 'ip route del default' },
+  { what: 'IPv6 default route', script: () => 'ip -6 route del default' },
+  { what: 'IPv6 addresses flushed', script: () => 'ip -6 addr flush dev eth0 scope global' },
+  { what: 'static routes', script: () => 'ip route flush root 10.98.0.0/16; ip -6 route flush root fd98::/16' },
   { what: 'leg to the gateway', script: () => 'ip link del gw0' },
   { what: 'rules', script: () => 'iptables -t nat -F' },
 ];
@@ -56,13 +67,24 @@ const IN_NODE: readonly Tampering[] = [
   { what: 'gateway bridge deleted', script: () => 'ip link del weft-gw' },
   { what: 'gateway bridge down', script: () => 'ip link set weft-gw down' },
   { what: 'masquerade', script: () => 'iptables -t nat -F WEFT-POSTROUTING' },
+  { what: 'IPv6 masquerade', script: () => 'ip6tables -t nat -F WEFT-POSTROUTING' },
+  { what: 'published ports', script: () => 'iptables -t nat -F WEFT-PORTS; ip6tables -t nat -F WEFT-PORTS' },
   { what: 'jump to WEFT-FORWARD', script: () => 'iptables -D FORWARD -j WEFT-FORWARD' },
+];
+
+const AT_BRIDGE: readonly Tampering[] = [
+  { what: 'bridge deleted', script: (_, network) => `ip link del ${bridgeOf(network)}` },
+  { what: 'bridge down', script: (_, network) => `ip link set ${bridgeOf(network)} down` },
+  { what: 'gateway address', script: (random, network) => gateways(random, network, bridgeOf(network)) },
+  { what: 'port out of the bridge', script: (random) => `ip link set ${anyPort(random)} nomaster` },
+  { what: 'port deleted', script: (random) => `ip link del ${anyPort(random)}` },
+  { what: 'limits', script: (random) => `tc qdisc del dev ${anyPort(random)} root` },
 ];
 
 const PLACES: Record<string, (soak: Soak, random: Random) => Promise<string | undefined>> = {
   async network(soak, random) {
     const node = random.pick(soak.lab.nodes);
-    const network = node && random.pick(soak.model.carriedBy(node.number));
+    const network = node && random.pick(soak.model.carriedBy(node.number, 'overlay'));
     if (!network) return undefined;
     const { what, script } = random.pick(IN_NETWORK) as Tampering;
     // What is not there (the agent may be dead, or not yet there) cannot be tampered with: that is no failure.
@@ -76,6 +98,14 @@ const PLACES: Record<string, (soak: Soak, random: Random) => Promise<string | un
     const node = soak.lab.node(sandbox.node);
     await node.execIn(sandbox.name, 'sh', '-c', script(random, undefined as never));
     return `${what} in ${sandbox.name} on ${node.name}`;
+  },
+  async 'bridge network'(soak, random) {
+    const node = random.pick(soak.lab.nodes);
+    const network = node && random.pick(soak.model.carriedBy(node.number, 'bridge'));
+    if (!network) return undefined;
+    const { what, script } = random.pick(AT_BRIDGE) as Tampering;
+    await node.exec('sh', '-c', script(random, network));
+    return `${what} of ${network.name} on ${node.name}`;
   },
   async node(soak, random) {
     const node = random.pick(soak.lab.nodes);

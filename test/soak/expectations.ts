@@ -3,10 +3,21 @@ import { dirname } from 'node:path';
 import { bridgeMac, endpointMac } from '../../src/base/mac.js';
 import type { LabNode } from '../support/lab.js';
 import { type KernelView, type LinkView, readKernel } from './kernel-view.js';
-import type { Endpoint, Model, Network, Sandbox } from './model.js';
+import {
+  addressOf,
+  bridgeOf,
+  type Endpoint,
+  familiesOf,
+  familyOf,
+  LENGTH,
+  type Model,
+  type Network,
+  type Sandbox,
+} from './model.js';
 import type { Soak } from './soak.js';
 
-const MTU = 1450;
+/** Of the underlay, and less what VXLAN adds. */
+export const MTU: Readonly<Record<Network['driver'], number>> = { bridge: 1500, overlay: 1450 };
 const DATA_PORT = 4789;
 
 /** Every difference between the model and the kernels, as `ip` and `bridge` show them; none: all is as it should be. */
@@ -17,7 +28,7 @@ export async function differences(soak: Soak): Promise<string[]> {
 async function differencesOf(soak: Soak, node: LabNode): Promise<string[]> {
   const { model } = soak;
   const out: string[] = [];
-  const networks = model.carriedBy(node.number);
+  const networks = model.carriedBy(node.number, 'overlay');
   const sandboxes = model.at(node.number);
   const pins = readdirSync(dirname(node.pin('x'))).filter((name) => !name.startsWith('.'));
   const named = [...networks.map(({ name }) => `net-${name}`), ...sandboxes.map(({ name }) => name)];
@@ -48,28 +59,44 @@ function compare(where: string, want: readonly string[], have: readonly string[]
 }
 
 function networkFacts({ model, lab }: Soak, node: LabNode, network: Network): string[] {
-  const { name, vni, prefix } = network;
+  const { name, vni } = network;
+  const mtu = MTU.overlay;
   const here = model.on(name).filter((endpoint) => model.nodeOf(endpoint) === node.number);
   const away = model.on(name).filter((endpoint) => model.nodeOf(endpoint) !== node.number);
   return [
-    `link br0 bridge up mtu ${MTU} mac ${bridgeMac(node.vtep)} alias weft:network/${name}`,
-    `link vxlan0 vxlan up mtu ${MTU} alias weft:network/${name} master br0 vni ${vni} port ${DATA_PORT} local ${node.vtep}`,
-    ...here.map(({ sandbox }) => `link - veth up mtu ${MTU} alias weft:endpoint/${sandbox}:${name} master br0 hairpin`),
-    `address ${prefix}.1/24 br0`,
+    `link br0 bridge up mtu ${mtu} mac ${bridgeMac(node.vtep)} alias weft:network/${name}`,
+    `link vxlan0 vxlan up mtu ${mtu} alias weft:network/${name} master br0 vni ${vni} port ${DATA_PORT} local ${node.vtep}`,
+    ...here.flatMap((endpoint) => hostEnd(endpoint, mtu, 'br0')),
+    ...gateways(network, 'br0'),
     ...away.flatMap((endpoint) => {
-      const mac = endpointMac(endpoint.address);
+      const mac = endpointMac(endpoint.addresses[0] as string);
       const vtep = lab.node(model.nodeOf(endpoint)).vtep;
-      return [`row ${mac} to ${vtep}`, `row ${mac} sticky`, `neighbour ${endpoint.address} at ${mac}`];
+      const neighbours = endpoint.addresses.map((ip) => `neighbour ${ip} at ${mac}`);
+      return [`row ${mac} to ${vtep}`, `row ${mac} sticky`, ...neighbours];
     }),
   ];
 }
 
+/** Near end of an endpoint's pair, and the device that limits what comes out of the sandbox. */
+function hostEnd({ sandbox, network, extras }: Endpoint, mtu: number, master: string): string[] {
+  const { toSandbox, fromSandbox } = extras.bandwidth;
+  const alias = `alias weft:endpoint/${sandbox}:${network}`;
+  const rate = (bits: number) => `limit ${bits / 8}`;
+  return [
+    [`link - veth up mtu ${mtu} ${alias} master ${master} hairpin`, ...(toSandbox ? [rate(toSandbox)] : [])].join(' '),
+    ...(fromSandbox ? [`link - ifb up mtu ${mtu} ${alias} ${rate(fromSandbox)}`] : []),
+  ];
+}
+
+const gateways = (network: Network, dev: string): string[] =>
+  familiesOf(network).map((of) => `address ${addressOf(network, of, 1)}/${LENGTH[of]} ${dev}`);
+
 /** The same of what is there; IPv6 link-local addresses and what the kernel makes itself are left out. */
 function facts(view: KernelView | undefined): string[] {
   if (!view) return ['no such namespace'];
-  const permanent = view.fdb.filter(({ ifname, mac }) => ifname.startsWith('vxlan') && mac.startsWith('02:42'));
+  const permanent = view.fdb.filter(({ ifname, mac }) => ifname.startsWith('vxlan') && /^02:4[23]/.test(mac));
   return [
-    ...view.links.filter(({ ifname }) => ifname !== 'lo').map(linkFact),
+    ...view.links.filter(({ ifname }) => ifname !== 'lo').map((link) => linkFact(link, view)),
     ...addresses(view),
     ...permanent.map(({ mac, dst, flags }) =>
       dst === undefined ? `row ${mac} ${flags.join(' ')}` : `row ${mac} to ${dst}`,
@@ -78,13 +105,14 @@ function facts(view: KernelView | undefined): string[] {
   ];
 }
 
-function linkFact(link: LinkView): string {
+function linkFact(link: LinkView, { qdiscs }: KernelView): string {
   const { ifname, flags, mtu, address, ifalias, master, linkinfo } = link;
   const kind = linkinfo?.info_kind ?? 'none';
   const { id, port, local, learning, proxy } = linkinfo?.info_data ?? {};
+  const limits = qdiscs.filter(({ kind, dev }) => kind === 'tbf' && dev === ifname);
   const tunnel = kind === 'vxlan' ? [`vni ${id}`, `port ${port}`, `local ${local}`] : [];
   return [
-    `link ${kind === 'veth' ? '-' : ifname} ${kind}`,
+    `link ${kind === 'veth' || kind === 'ifb' ? '-' : ifname} ${kind}`,
     flags.includes('UP') ? 'up' : 'down',
     `mtu ${mtu}`,
     ...(kind === 'bridge' ? [`mac ${address}`] : []),
@@ -93,6 +121,7 @@ function linkFact(link: LinkView): string {
     ...tunnel,
     ...(kind === 'vxlan' && (learning || !proxy || linkinfo?.info_slave_data?.learning) ? ['learns'] : []),
     ...(linkinfo?.info_slave_data?.hairpin ? ['hairpin'] : []),
+    ...limits.map(({ options }) => `limit ${options.rate}`),
   ].join(' ');
 }
 
@@ -103,18 +132,24 @@ const addresses = (view: KernelView): string[] =>
       .map(({ local, prefixlen }) => `address ${local}/${prefixlen} ${ifname}`),
   );
 
-function sandboxFacts(model: Model, { name, node, endpoints }: Sandbox): string[] {
-  const way = model.withGateway(node).some((sandbox) => sandbox.name === name);
+function sandboxFacts(model: Model, sandbox: Sandbox): string[] {
+  const { name, node, endpoints } = sandbox;
+  const way = model.withGateway(node).some((one) => one.name === name);
   return [
-    ...[...endpoints.values()].flatMap((endpoint) => endpointFacts(endpoint)),
-    ...(way ? ['gw0 up', 'default by gw0'] : []),
+    ...[...endpoints.values()].flatMap((endpoint) => endpointFacts(model, endpoint)),
+    ...(way ? ['gw0 up'] : []),
+    ...([4, 6] as const).flatMap((of) => model.wayOut(sandbox, of) ?? []).map((dev) => `default by ${dev}`),
   ];
 }
 
-const endpointFacts = ({ address, ifname }: Endpoint): string[] => [
-  `${ifname} up mtu ${MTU} mac ${endpointMac(address)}`,
-  `address ${address}/24 ${ifname}`,
+const endpointFacts = (model: Model, { network, addresses, ifname, extras }: Endpoint): string[] => [
+  `${ifname} up mtu ${MTU[(model.networks.get(network) as Network).driver]} mac ${endpointMac(addresses[0] as string)}`,
+  ...addresses.map((ip) => `address ${ip}/${LENGTH[familyOf(ip)]} ${ifname}`),
+  ...extras.routes.map(({ dst, via, type }) => `route ${dst} ${type ?? `by ${ifname}`}${via ? ` via ${via}` : ''}`),
 ];
+
+/** Destinations of the endpoints' own routes. */
+const STATIC = /^(10\.98\.|fd98:)/;
 
 function sandboxSeen(view: KernelView | undefined): string[] {
   if (!view) return ['no such namespace'];
@@ -128,21 +163,38 @@ function sandboxSeen(view: KernelView | undefined): string[] {
     // The gateway's are numbers of the node's own choice.
     ...addresses(view).filter((line) => !line.endsWith(' gw0')),
     ...view.routes.filter(({ dst }) => dst === 'default').map(({ dev }) => `default by ${dev}`),
+    ...view.routes
+      .filter(({ dst }) => STATIC.test(dst))
+      .map(({ dst, dev, gateway, type }) => `route ${dst} ${type ?? `by ${dev}`}${gateway ? ` via ${gateway}` : ''}`),
   ];
 }
 
 function nodeFacts(model: Model, { number }: LabNode): string[] {
   const legs = model.withGateway(number).map(({ name }) => `leg of ${name} hairpin up`);
-  return [...legs, ...(legs.length > 0 ? ['weft-gw up'] : [])];
+  const bridges = model.carriedBy(number, 'bridge').flatMap((network) => {
+    const dev = bridgeOf(network);
+    const [first] = familiesOf(network);
+    const mac = endpointMac(addressOf(network, first as 4 | 6, 1));
+    return [
+      `link ${dev} bridge up mtu ${MTU.bridge} mac ${mac} alias weft:network/${network.name}`,
+      ...gateways(network, dev),
+      ...model.on(network.name).flatMap((endpoint) => hostEnd(endpoint, MTU.bridge, dev)),
+    ];
+  });
+  return [...legs, ...(legs.length > 0 ? ['weft-gw up'] : []), ...bridges];
 }
 
 /** What is weft's in the node's namespace. */
 function nodeSeen(view: KernelView | undefined): string[] {
-  const ours = (view?.links ?? []).filter(({ ifalias }) => ifalias?.startsWith('weft:'));
-  return ours.map(({ ifname, ifalias, flags, linkinfo }) => {
+  if (!view) return ['no such namespace'];
+  const ours = view.links.filter(({ ifalias }) => ifalias?.startsWith('weft:'));
+  const seen = ours.map((link) => {
+    const { ifname, ifalias, flags, linkinfo } = link;
     const up = flags.includes('UP') ? 'up' : 'down';
     if (ifname === 'weft-gw') return `weft-gw ${up}`;
+    if (!ifalias?.startsWith('weft:gateway/')) return linkFact(link, view);
     const hairpin = linkinfo?.info_slave_data?.hairpin ? 'hairpin' : 'no hairpin';
-    return `leg of ${ifalias?.replace('weft:gateway/', '')} ${hairpin} ${up}`;
+    return `leg of ${ifalias.replace('weft:gateway/', '')} ${hairpin} ${up}`;
   });
+  return [...seen, ...addresses(view).filter((line) => line.includes(' x-'))];
 }

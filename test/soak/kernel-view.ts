@@ -5,7 +5,10 @@ export interface KernelView {
   links: LinkView[];
   fdb: { mac: string; ifname: string; dst?: string; flags: string[]; master?: string; state: string }[];
   neighbours: { dst: string; dev: string; lladdr: string }[];
-  routes: { dst: string; dev: string; gateway?: string; protocol: string }[];
+  /** Of both families. */
+  routes: { dst: string; dev?: string; gateway?: string; type?: string }[];
+  /** Disciplines of `tc`; a bucket's rate in bytes a second. */
+  qdiscs: { kind: string; dev: string; options: { rate?: number } }[];
 }
 
 export interface LinkView {
@@ -23,7 +26,14 @@ export interface LinkView {
   addr_info: { family: string; local: string; prefixlen: number; scope: string }[];
 }
 
-const COMMANDS = ['ip -d -j addr show', 'bridge -j fdb show', 'ip -j neigh show nud permanent', 'ip -j route show'];
+const COMMANDS = [
+  'ip -d -j addr show',
+  'bridge -j fdb show',
+  'ip -j neigh show nud permanent',
+  'ip -j route show',
+  'ip -6 -j route show',
+  'tc -j qdisc show',
+];
 /** Between the answers of two commands; no JSON is made of it. */
 const MARK = '--';
 
@@ -34,6 +44,8 @@ export async function readKernel(node: LabNode, ns?: string): Promise<KernelView
     ns === undefined ? await node.exec('sh', '-ec', script) : await node.execIn(ns, 'sh', '-ec', script);
   if (code !== 0 && /No such file|Invalid argument/.test(stderr)) return undefined;
   if (code !== 0) throw new Error(`cannot read ${ns ?? node.name}: ${stderr}`);
-  const [links, fdb, neighbours, routes] = stdout.split(`${MARK}\n`).map((text) => JSON.parse(text || '[]') as never[]);
-  return { links, fdb, neighbours, routes } as never;
+  const [links, fdb, neighbours, routes4, routes6, qdiscs] = stdout
+    .split(`${MARK}\n`)
+    .map((text) => JSON.parse(text || '[]') as never[]);
+  return { links, fdb, neighbours, routes: [...(routes4 ?? []), ...(routes6 ?? [])], qdiscs } as never;
 }

@@ -8,7 +8,7 @@ import { checkpoint, restartChangesNothing, settled } from './checkpoint.js';
 import { ControlPlane } from './control-plane.js';
 import { DRIFT_OPERATIONS } from './drift.js';
 import { type Footprint, footprint, grown } from './footprint.js';
-import { Model, type Sandbox } from './model.js';
+import { Model, type Network, type Sandbox } from './model.js';
 import { connect, createSandbox, OPERATIONS } from './operations.js';
 import { Random } from './random.js';
 import { rulesDifferFromScratch } from './rules.js';
@@ -39,7 +39,7 @@ const { seed, seconds, operations } = asked();
 
 if (needs(t, ['root', 'vxlan', 'bridge', 'veth'])) {
   t.test(`networks, seed ${seed}`, async (t) => {
-    const lab = await Lab.up({ nodes: 3, agents: false });
+    const lab = await Lab.up({ nodes: 3, client: true, agents: false });
     t.teardown(() => lab.down());
     const before = await Promise.all(lab.nodes.map((node) => furnish(node)));
     await Promise.all(lab.nodes.map((node) => node.start()));
@@ -86,11 +86,19 @@ if (needs(t, ['root', 'vxlan', 'bridge', 'veth'])) {
 
 /** One of everything on every node, made and removed: what an agent keeps from then on is no leak. */
 async function rehearsal(soak: Soak): Promise<Footprint> {
-  const network = { name: 'net1', vni: 5000, prefix: '10.30.1', internal: false, askedOf: new Set<number>() };
+  const network: Network = {
+    name: 'net1',
+    driver: 'overlay',
+    vni: 5000,
+    prefixes: { 4: '10.30.1.', 6: 'fd30:1::' },
+    internal: false,
+    askedOf: new Set(),
+  };
   for (const node of soak.lab.nodes) {
-    const sandbox: Sandbox = { name: `c${node.number}`, node: node.number, endpoints: new Map() };
+    const sandbox: Sandbox = { name: `c${node.number}`, node: node.number, endpoints: new Map(), ports: new Set() };
     await createSandbox(soak, node, sandbox);
-    await connect(soak, sandbox, network, `10.30.1.1${node.number}`);
+    const addresses = [`10.30.1.1${node.number}`, `fd30:1::1${node.number}`];
+    await connect(soak, sandbox, network, addresses, { routes: [], bandwidth: { toSandbox: 8e6, fromSandbox: 8e6 } });
   }
   await checkpoint(soak, new Random(0));
   await empty(soak);

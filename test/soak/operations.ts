@@ -1,9 +1,17 @@
 import { WeftError } from '../../src/base/errors.js';
 import type { LabNode } from '../support/lab.js';
 import { until } from '../support/lab.js';
-import type { Endpoint, Network, Sandbox } from './model.js';
+import { bodyOf, type Endpoint, type Extras, type Network, newExtras, type Sandbox } from './model.js';
 import type { Random } from './random.js';
 import { alive, anyAlive, type Operation, refused, type Soak } from './soak.js';
+
+/** Port of a sandbox that published ports lead to. */
+export const TARGET = 80;
+
+/** Body of `PUT /v1/sandboxes/NAME`. */
+export const sandboxBody = ({ ports }: Sandbox): object => ({
+  ports: [...ports].map((published) => ({ published, target: TARGET })),
+});
 
 /** What an orchestrator does. */
 export const OPERATIONS: readonly Operation[] = [
@@ -16,14 +24,25 @@ export const OPERATIONS: readonly Operation[] = [
       const node = anyAlive(soak, random);
       await askFor(soak, node, network);
       soak.model.networks.set(network.name, network);
-      return `${network.name} vni ${network.vni} ${network.prefix}.0/24 on ${node.name}`;
+      return `${network.name} ${JSON.stringify(bodyOf(network))} on ${node.name}`;
+    },
+  },
+  {
+    name: 'create bridge network',
+    weight: 3,
+    async run(soak, random) {
+      const network = soak.model.newBridge(random);
+      if (!network) return undefined;
+      const node = anyAlive(soak, random);
+      await askFor(soak, node, network);
+      return `${network.name} ${JSON.stringify(bodyOf(network))} on ${node.name}`;
     },
   },
   {
     name: 'create network elsewhere too',
     weight: 2,
     async run(soak, random) {
-      const network = random.pick(soak.model.networks.values());
+      const network = random.pick([...soak.model.networks.values()].filter(({ driver }) => driver === 'overlay'));
       if (!network) return undefined;
       const node = anyAlive(soak, random);
       await askFor(soak, node, network);
@@ -87,12 +106,12 @@ export const OPERATIONS: readonly Operation[] = [
     weight: 24,
     async run(soak, random) {
       const sandbox = anySandbox(soak, random);
-      const free = [...soak.model.networks.values()].filter(({ name }) => !sandbox?.endpoints.has(name));
-      const network = random.pick(free);
+      const network = sandbox && random.pick(soak.model.open(sandbox));
       if (!sandbox || !network) return undefined;
-      const address = soak.model.freeAddress(random, network);
-      await connect(soak, sandbox, network, address);
-      return `${sandbox.name} to ${network.name} with ${address} on n${sandbox.node}`;
+      const addresses = soak.model.freeAddresses(random, network);
+      const extras = newExtras(random, network);
+      await connect(soak, sandbox, network, addresses, extras);
+      return `${sandbox.name} to ${network.name} with ${addresses} ${JSON.stringify(extras)} on n${sandbox.node}`;
     },
   },
   {
@@ -114,13 +133,52 @@ export const OPERATIONS: readonly Operation[] = [
       const to = random.pick(alive(soak).filter(({ number }) => number !== sandbox?.node));
       if (!sandbox || !to) return undefined;
       const from = sandbox.node;
-      const endpoints = [...sandbox.endpoints.values()];
+      // A bridge network stays where it is.
+      const isElsewhere = ({ network }: Endpoint) => soak.model.networks.get(network)?.driver === 'overlay';
+      const endpoints = [...sandbox.endpoints.values()].filter(isElsewhere);
       await removeSandbox(soak, sandbox);
-      const moved: Sandbox = { name: sandbox.name, node: to.number, endpoints: new Map() };
+      const moved: Sandbox = { name: sandbox.name, node: to.number, endpoints: new Map(), ports: sandbox.ports };
       await createSandbox(soak, to, moved);
-      for (const { network, address } of random.shuffled(endpoints))
-        await connect(soak, moved, soak.model.networks.get(network) as Network, address);
+      for (const { network, addresses, extras } of random.shuffled(endpoints))
+        await connect(soak, moved, soak.model.networks.get(network) as Network, addresses, extras);
       return `${sandbox.name} with ${endpoints.length} endpoints from n${from} to ${to.name}`;
+    },
+  },
+  {
+    name: 'change endpoint',
+    weight: 4,
+    async run(soak, random) {
+      const sandbox = anySandbox(soak, random);
+      const endpoint = sandbox && random.pick(sandbox.endpoints.values());
+      const network = soak.model.networks.get(endpoint?.network ?? '');
+      if (!sandbox || !endpoint || !network) return undefined;
+      const extras = newExtras(random, network);
+      await connect(soak, sandbox, network, endpoint.addresses, extras);
+      return `${sandbox.name} on ${network.name} on n${sandbox.node}: ${JSON.stringify(extras)}`;
+    },
+  },
+  {
+    name: 'publish',
+    weight: 4,
+    async run(soak, random) {
+      const sandbox = anySandbox(soak, random);
+      const port = soak.model.freePort(random);
+      if (!sandbox || port === undefined) return undefined;
+      await soak.lab.node(sandbox.node).api.put(`/v1/sandboxes/${sandbox.name}/ports/tcp/${port}`, { target: TARGET });
+      sandbox.ports.add(port);
+      return `${port} of n${sandbox.node} leads to ${sandbox.name}`;
+    },
+  },
+  {
+    name: 'unpublish',
+    weight: 3,
+    async run(soak, random) {
+      const sandbox = anySandbox(soak, random);
+      const port = sandbox && random.pick(sandbox.ports);
+      if (!sandbox || port === undefined) return undefined;
+      await soak.lab.node(sandbox.node).api.delete(`/v1/sandboxes/${sandbox.name}/ports/tcp/${port}`);
+      sandbox.ports.delete(port);
+      return `${port} of n${sandbox.node} no longer leads to ${sandbox.name}`;
     },
   },
   {
@@ -150,14 +208,13 @@ function anySandbox({ model, dead }: Soak, random: Random): Sandbox | undefined 
 }
 
 async function askFor({ model }: Soak, node: LabNode, network: Network): Promise<void> {
-  const { name, vni, prefix, internal } = network;
-  await node.api.put(`/v1/networks/${name}`, { subnets: [`${prefix}.0/24`], vni, internal });
+  await node.api.put(`/v1/networks/${network.name}`, bodyOf(network));
   network.askedOf.add(node.number);
-  model.networks.set(name, network);
+  model.networks.set(network.name, network);
 }
 
 export async function createSandbox({ model }: Soak, node: LabNode, sandbox: Sandbox): Promise<void> {
-  await node.api.put(`/v1/sandboxes/${sandbox.name}`, {});
+  await node.api.put(`/v1/sandboxes/${sandbox.name}`, sandboxBody(sandbox));
   model.sandboxes.set(sandbox.name, sandbox);
 }
 
@@ -173,13 +230,20 @@ async function disconnect({ lab }: Soak, sandbox: Sandbox, { network }: Endpoint
 }
 
 /** The node may not have heard of the network, or still have an old word of who had the address: it is told. */
-export async function connect(soak: Soak, sandbox: Sandbox, network: Network, address: string): Promise<void> {
+export async function connect(
+  soak: Soak,
+  sandbox: Sandbox,
+  network: Network,
+  addresses: string[],
+  extras: Extras,
+): Promise<void> {
   const node = soak.lab.node(sandbox.node);
   let ifname = '';
   const done = async () => {
     try {
       ({ ifname } = await node.api.put<{ ifname: string }>(`/v1/endpoints/${sandbox.name}:${network.name}`, {
-        addresses: [address],
+        addresses,
+        ...extras,
       }));
       return true;
     } catch (error) {
@@ -189,8 +253,8 @@ export async function connect(soak: Soak, sandbox: Sandbox, network: Network, ad
       return false;
     }
   };
-  await until(`${address} is free for ${sandbox.name} on ${node.name}`, done, 10_000);
-  sandbox.endpoints.set(network.name, { sandbox: sandbox.name, network: network.name, address, ifname });
+  await until(`${addresses} are free for ${sandbox.name} on ${node.name}`, done, 10_000);
+  sandbox.endpoints.set(network.name, { sandbox: sandbox.name, network: network.name, addresses, ifname, extras });
 }
 
 const excusable = ({ code, message }: WeftError): boolean =>

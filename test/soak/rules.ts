@@ -1,7 +1,8 @@
 import type { LabNode } from '../support/lab.js';
 import { missingLines } from '../support/overlay.js';
 import { settled } from './checkpoint.js';
-import type { Model } from './model.js';
+import { bodyOf, type Model } from './model.js';
+import { sandboxBody } from './operations.js';
 import { alive, type Soak } from './soak.js';
 
 const SAVED = 'iptables-save; ip6tables-save; nft list ruleset';
@@ -20,7 +21,7 @@ async function rulesOf(model: Model, node: LabNode): Promise<string> {
   };
   add(node.name, (await node.exec('sh', '-c', SAVED)).stdout);
   const spaces = [
-    ...model.carriedBy(node.number).map(({ name }) => `net-${name}`),
+    ...model.carriedBy(node.number, 'overlay').map(({ name }) => `net-${name}`),
     ...model.at(node.number).map(({ name }) => name),
   ];
   for (const ns of spaces) add(ns, (await node.execIn(ns, 'sh', '-c', SAVED)).stdout);
@@ -35,12 +36,12 @@ export async function rulesDifferFromScratch(soak: Soak, node: LabNode): Promise
   const { model, plane } = soak;
   const grown = await rulesOf(model, node);
   await node.api.post('/v1/down');
-  for (const { name, vni, prefix, internal } of model.carriedBy(node.number))
-    await node.api.put(`/v1/networks/${name}`, { subnets: [`${prefix}.0/24`], vni, internal });
-  for (const { name, endpoints } of model.at(node.number)) {
-    await node.api.put(`/v1/sandboxes/${name}`, {});
-    for (const { network, address, ifname } of endpoints.values())
-      await node.api.put(`/v1/endpoints/${name}:${network}`, { addresses: [address], ifname });
+  for (const network of model.carriedBy(node.number))
+    await node.api.put(`/v1/networks/${network.name}`, bodyOf(network));
+  for (const sandbox of model.at(node.number)) {
+    await node.api.put(`/v1/sandboxes/${sandbox.name}`, sandboxBody(sandbox));
+    for (const { network, addresses, ifname, extras } of sandbox.endpoints.values())
+      await node.api.put(`/v1/endpoints/${sandbox.name}:${network}`, { addresses, ifname, ...extras });
   }
   for (const network of model.carriedBy(node.number)) network.askedOf.add(node.number);
   await plane.snapshot(node, alive(soak));
