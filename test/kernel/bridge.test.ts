@@ -15,6 +15,15 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
   await adverse(node);
   const before = (await standing(node)).replace(/.*fe80:.*|^\d+: .*/gm, '');
   await node.start();
+
+  await t.test('a network that goes as soon as it is there takes its rules along', async (t) => {
+    await node.must('network', 'create', 'brief', '--driver', 'bridge', '--subnet', '10.30.0.0/24', '--wait');
+    const rules = async () => (await node.exec('iptables-save')).stdout;
+    t.match(await rules(), /WEFT-POSTROUTING -s 10\.30\.0\.0\/24/);
+    await node.must('network', 'rm', 'brief', '--wait');
+    t.notMatch(await rules(), 'WEFT-');
+  });
+
   await node.must(
     'network',
     'create',

@@ -16,7 +16,7 @@ const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
 
 /** Chains of ours and the jumps to them, by the machine's own iptables: what its users see with `iptables -S`. */
 export class IptablesPort implements KindPort<IptablesObject> {
-  /** Families of which a namespace had rules of ours when last looked at. */
+  /** Families of which a namespace may have rules of ours: had them when last looked at, or was given some since. */
   readonly #had = new Map<Ns, ReadonlySet<Family>>();
 
   constructor(readonly spaces: Spaces) {}
@@ -41,6 +41,8 @@ export class IptablesPort implements KindPort<IptablesObject> {
     for (const family of [4, 6] as const) {
       const mine = ops.map((op, i) => ({ op, i })).filter(({ op }) => (op.want ?? op.have)?.family === family);
       if (mine.length === 0) continue;
+      const had = this.#had.get(ns);
+      if (had) this.#had.set(ns, new Set([...had, family]));
       const error = await this.#restore(
         space,
         family,
