@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import type { Ip } from '../base/ip.js';
 import { LISTEN_ADDRESS } from '../dns/sockets.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { endpointsOf } from '../network/names-view.js';
+import { endpointsOf } from '../network/on-network.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
 
 /** resolv.conf(5) of a sandbox. With `ndots:0` names without dots are asked as they are before any search domain. */

@@ -1,13 +1,8 @@
 import type { PatchJson, SandboxJson, ViewJson } from '../dns/view-json.js';
 import type { Wish } from '../model/registry.js';
-import {
-  type AffectedNames,
-  type NetworkNames,
-  namedNetworks,
-  networkNames,
-  type SandboxNames,
-  sandboxNames,
-} from '../network/names-view.js';
+import { type NamesPatch, NameTable, type NetworkNames } from '../network/name-table.js';
+import { AffectedNames, type SandboxNames, sandboxNames } from '../network/names-view.js';
+import { namedNetworks } from '../network/on-network.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
 
 /** Where the resolver finds the namespace of a sandbox. */
@@ -26,9 +21,9 @@ export class LiveView {
    */
   revision = Date.now();
   #upstreams: string[] = [];
-  #networks = new Map<string, NetworkNames>();
+  #networks = new Map<string, NameTable>();
   #sandboxes = new Map<string, SandboxNames>();
-  readonly #due: AffectedNames = { networks: new Set(), sandboxes: new Set() };
+  readonly #due = new AffectedNames();
   /** Sandboxes to be named although their entries are as before: the resolver looks at their namespaces again. */
   readonly #again = new Set<string>();
   /** Something is to be told, be it nothing: a patch makes the resolver try again what failed. */
@@ -39,19 +34,18 @@ export class LiveView {
     readonly lastPorts: LastPorts,
   ) {}
 
-  get networks(): ReadonlyMap<string, NetworkNames> {
-    return this.#networks;
+  /** Names by network, as last made. */
+  networks(): Map<string, NetworkNames> {
+    return new Map([...this.#networks].map(([id, table]) => [id, table.whole()]));
   }
 
   /** Is there, perhaps, something to tell? */
   get isDue(): boolean {
-    const { networks, sandboxes } = this.#due;
-    return this.#urgent || networks.size + sandboxes.size + this.#again.size > 0;
+    return this.#urgent || !this.#due.isEmpty || this.#again.size > 0;
   }
 
-  mark({ networks, sandboxes }: AffectedNames): void {
-    for (const name of networks) this.#due.networks.add(name);
-    for (const name of sandboxes) this.#due.sandboxes.add(name);
+  mark(affected: AffectedNames): void {
+    this.#due.add(affected);
   }
 
   lookAgain(sandboxes: Iterable<string> = []): void {
@@ -76,62 +70,75 @@ export class LiveView {
     return {
       revision: ++this.revision,
       upstreams: this.#upstreams,
-      networks: Object.fromEntries(this.#networks),
+      networks: Object.fromEntries(this.networks()),
       sandboxes: Object.fromEntries([...this.#sandboxes].map(([id, names]) => [id, this.#withPorts(id, names)])),
     };
   }
 
   /** What leads from the view last made to the wish; undefined where nothing does. */
   patch(wish: Wish): PatchJson | undefined {
-    const networks = this.#altered(this.#due.networks, this.#networks, (id) => this.#takeNetwork(wish, id));
-    const sandboxes = this.#altered(
-      new Set([...this.#due.sandboxes, ...this.#again]),
-      this.#sandboxes,
-      (id) => this.#takeSandbox(wish, id),
-      this.#again,
-    );
+    const { networks, names } = this.#alteredNetworks(wish);
+    const sandboxes = this.#alteredSandboxes(wish);
     for (const [id, names] of Object.entries(sandboxes ?? {})) {
       if (sandboxes && names) sandboxes[id] = this.#withPorts(id, names);
     }
     const upstreams = this.#upstreamsDue ? { upstreams: this.#upstreams } : {};
-    const needed = this.#urgent || networks !== undefined || sandboxes !== undefined;
+    const needed = this.#urgent || (networks ?? names ?? sandboxes) !== undefined;
     this.#settled();
     if (!needed) return undefined;
     return {
       revision: ++this.revision,
       ...upstreams,
       ...(networks && { networks }),
+      ...(names && { names }),
       ...(sandboxes && { sandboxes }),
     };
   }
 
-  /** Makes entries anew. @returns those that are others than before or are `named`, null for those that are gone */
-  #altered<T>(
-    ids: ReadonlySet<string>,
-    entries: Map<string, T>,
-    take: (id: string) => T | undefined,
-    named: ReadonlySet<string> = new Set(),
-  ): Record<string, T | null> | undefined {
-    const out: [string, T | null][] = [];
-    for (const id of ids) {
-      const before = entries.get(id);
-      const after = take(id);
+  /** Networks that came, went or are others as a whole, and the names that changed on the rest. */
+  #alteredNetworks(wish: Wish): Pick<PatchJson, 'networks' | 'names'> {
+    const networks: [string, NetworkNames | null][] = [];
+    const names: [string, NamesPatch][] = [];
+    for (const id of new Set([...this.#due.networks, ...this.#due.givers.keys()])) {
+      const before = this.#networks.get(id);
+      if (before && namedNetworks(wish).has(id) && !this.#due.networks.has(id)) {
+        const patch = before.update(wish, this.#due.givers.get(id)?.values() ?? []);
+        if (patch) names.push([id, patch]);
+        continue;
+      }
+      const after = this.#takeNetwork(wish, id)?.whole();
+      if (after === undefined) {
+        if (before) networks.push([id, null]);
+      } else if (JSON.stringify(before?.whole()) !== JSON.stringify(after)) networks.push([id, after]);
+    }
+    return {
+      ...(networks.length > 0 && { networks: Object.fromEntries(networks) }),
+      ...(names.length > 0 && { names: Object.fromEntries(names) }),
+    };
+  }
+
+  /** Makes entries anew. @returns those that are others than before or are looked at again, null for those that are gone */
+  #alteredSandboxes(wish: Wish): Record<string, SandboxNames | null> | undefined {
+    const out: [string, SandboxNames | null][] = [];
+    for (const id of new Set([...this.#due.sandboxes, ...this.#again])) {
+      const before = this.#sandboxes.get(id);
+      const after = this.#takeSandbox(wish, id);
       if (after === undefined) {
         if (before !== undefined) out.push([id, null]);
-      } else if (named.has(id) || JSON.stringify(before) !== JSON.stringify(after)) out.push([id, after]);
+      } else if (this.#again.has(id) || JSON.stringify(before) !== JSON.stringify(after)) out.push([id, after]);
     }
     return out.length > 0 ? Object.fromEntries(out) : undefined;
   }
 
-  #takeNetwork(wish: Wish, id: string): NetworkNames | undefined {
+  #takeNetwork(wish: Wish, id: string): NameTable | undefined {
     const network = namedNetworks(wish).has(id) ? wish.networks.get(id) : undefined;
     if (!network) {
       this.#networks.delete(id);
       return undefined;
     }
-    const names = networkNames(wish, network);
-    this.#networks.set(id, names);
-    return names;
+    const table = new NameTable(wish, network);
+    this.#networks.set(id, table);
+    return table;
   }
 
   #takeSandbox(wish: Wish, id: string): SandboxNames | undefined {
@@ -152,8 +159,7 @@ export class LiveView {
   }
 
   #settled(): void {
-    this.#due.networks.clear();
-    this.#due.sandboxes.clear();
+    this.#due.clear();
     this.#again.clear();
     this.#urgent = false;
     this.#upstreamsDue = false;

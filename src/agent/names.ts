@@ -5,7 +5,8 @@ import { WeftError } from '../base/errors.js';
 import type { Location, Spaces } from '../kernel/real/spaces.js';
 import { nameOf, type Wish } from '../model/registry.js';
 import type { Change } from '../network/affected.js';
-import { type AffectedNames, affectedNames, type NetworkNames } from '../network/names-view.js';
+import type { NetworkNames } from '../network/name-table.js';
+import { affectedNames } from '../network/names-view.js';
 import { leadsToResolver } from '../network/resolver-rules.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
 import type { Ns } from '../objects/kind.js';
@@ -52,7 +53,7 @@ export class Names implements NamesPort {
   }
 
   changed(changes: readonly Change[], before: Wish, after: Wish): void {
-    const affected: AffectedNames = affectedNames(changes, before, after);
+    const affected = affectedNames(changes, before, after);
     this.#files.follow(after, affected.sandboxes);
     this.resolver.changed(affected);
   }

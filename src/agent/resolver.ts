@@ -8,6 +8,7 @@ import { ResolverClient } from '../dns/client.js';
 import type { BoundSandbox } from '../dns/listeners.js';
 import type { Applied } from '../dns/protocol.js';
 import type { Wish } from '../model/registry.js';
+import type { NetworkNames } from '../network/name-table.js';
 import type { AffectedNames } from '../network/names-view.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
 import { LiveView, type NetnsPath } from './live-view.js';
@@ -149,9 +150,10 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   }
 
   /** Names by network as the resolver should have them, and how what it has differs. */
-  async names(): Promise<{ networks: LiveView['networks']; drift: '' | 'missing' | 'differs'; reason?: string }> {
+  async names(): Promise<{ networks: Map<string, NetworkNames>; drift: '' | 'missing' | 'differs'; reason?: string }> {
     await this.#caughtUp(LISTING_LIMIT_MS);
-    const { networks, revision } = this.#view;
+    const { revision } = this.#view;
+    const networks = this.#view.networks();
     if (!this.#client.connected) return { networks, drift: 'missing', reason: 'the resolver does not run' };
     const has = (await this.#client.status()).revision;
     if (has === revision) return { networks, drift: '' };

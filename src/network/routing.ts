@@ -3,7 +3,7 @@ import { optionsOf, parentOf } from '../model/options.js';
 import type { Stored } from '../model/registry.js';
 import { MAIN_TABLE } from '../objects/route.js';
 import { gatewayFor } from './addressing.js';
-import { endpointsOf } from './names-view.js';
+import { endpointsOf } from './on-network.js';
 import { familiesOf, type Wants, type World } from './world.js';
 
 export const DEFAULT_ROUTE: Readonly<Record<Family, Cidr>> = { 4: '0.0.0.0/0', 6: '::/0' };

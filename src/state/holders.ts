@@ -1,4 +1,5 @@
 import { fromNumber, last, type Prefix, size, toNumber } from '../base/cidr.js';
+import { type Claims, claim, claimsOf, release } from '../base/claims.js';
 import { type Family, family, type Ip, type Mac } from '../base/ip.js';
 import type { Stored, Table, Wish } from '../model/registry.js';
 import type { Mutation } from './wish.js';
@@ -8,39 +9,27 @@ const PAGE_BITS = 8n;
 const PAGE = 1n << PAGE_BITS;
 
 /** One holder, or several where gossip claims an address twice. */
-type Claims = Stored | Stored[];
+type Holding = Claims<Stored>;
 
-const listOf = (claims: Claims | undefined): readonly Stored[] =>
-  claims === undefined ? [] : Array.isArray(claims) ? claims : [claims];
-
-function claim<K>(map: Map<K, Claims>, key: K, stored: Stored): boolean {
-  const before = map.get(key);
-  map.set(key, before === undefined ? stored : [...listOf(before), stored]);
-  return before === undefined;
-}
-
-/** @returns whether nobody holds it any more */
-function release<K>(map: Map<K, Claims>, key: K, { table, id }: { table: Table; id: string }): boolean {
-  const rest = listOf(map.get(key)).filter((s) => s.table !== table || s.id !== id);
-  if (rest.length > 0) map.set(key, rest.length === 1 ? (rest[0] as Stored) : rest);
-  else map.delete(key);
-  return rest.length === 0;
-}
+const isSame =
+  ({ table, id }: Stored) =>
+  (other: Stored): boolean =>
+    other.table === table && other.id === id;
 
 /** Who holds which address and MAC of one network: endpoints here and elsewhere, VIPs, nodes. */
 export class Holders {
-  readonly #addresses = new Map<Ip, Claims>();
-  readonly #macs = new Map<Mac, Claims>();
+  readonly #addresses = new Map<Ip, Holding>();
+  readonly #macs = new Map<Mac, Holding>();
   /** How many addresses of a page are held. */
   readonly #pages: Record<Family, Map<bigint, number>> = { 4: new Map(), 6: new Map() };
   readonly #totals: Record<Family, number> = { 4: 0, 6: 0 };
 
   of(ip: Ip): readonly Stored[] {
-    return listOf(this.#addresses.get(ip));
+    return claimsOf(this.#addresses.get(ip));
   }
 
   ofMac(mac: Mac): readonly Stored[] {
-    return listOf(this.#macs.get(mac));
+    return claimsOf(this.#macs.get(mac));
   }
 
   /** How many addresses of a family are held. */
@@ -77,8 +66,8 @@ export class Holders {
   }
 
   remove(stored: Stored, addresses: readonly Ip[], mac: Mac | undefined): void {
-    for (const ip of addresses) if (release(this.#addresses, ip, stored)) this.#count(ip, -1);
-    if (mac !== undefined) release(this.#macs, mac, stored);
+    for (const ip of addresses) if (release(this.#addresses, ip, isSame(stored))) this.#count(ip, -1);
+    if (mac !== undefined) release(this.#macs, mac, isSame(stored));
   }
 
   #count(ip: Ip, change: 1 | -1): void {

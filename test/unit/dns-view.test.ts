@@ -150,6 +150,38 @@ test('a patch replaces and deletes whole entries and leaves the old view as it w
   t.true(view.sandboxes.has('c2'));
 });
 
+test('a patch of names changes those, and leaves the rest and the old view as they were', (t) => {
+  const next = patchView(view, {
+    revision: 8,
+    names: {
+      front: {
+        names: { web: { a: ['10.0.1.9'] }, v6: null, new: { a: ['10.0.1.10'] } },
+        ptr: { '10.0.1.4': null, 'FD00:0::1': 'new.front' },
+      },
+    },
+  });
+  t.deepEqual(addresses(ask('c1', 'web.front', TYPE.A, next)), ['10.0.1.9']);
+  t.deepEqual(addresses(ask('c1', 'new', TYPE.A, next)), ['10.0.1.10']);
+  t.is(ask('c1', 'v6', TYPE.AAAA, next).kind, 'forward');
+  t.deepEqual(addresses(ask('c1', 'tasks.web', TYPE.A, next)), ['10.0.1.4', '10.0.1.5']);
+  t.deepEqual(ask('c1', '4.1.0.10.in-addr.arpa', TYPE.PTR, next).kind, 'forward');
+  t.deepEqual([...(next.networks.get('front')?.pointers ?? [])], [['fd00::1', 'new.front']]);
+  t.is(next.networks.get('back'), view.networks.get('back'));
+  t.deepEqual(addresses(ask('c1', 'web.front')), ['10.0.1.2']);
+  t.deepEqual(ask('c1', '4.1.0.10.in-addr.arpa', TYPE.PTR), { kind: 'pointer', target: 'web.1.front' });
+});
+
+for (const [what, names, message] of [
+  ['of a network that is not there', { nope: {} }, /names\.nope: network "nope" is not in the view/],
+  ['with capitals', { front: { names: { Web: null } } }, /"Web" is not in lower case/],
+  ['with an address of the other family', { front: { names: { web: { a: ['fd00::1'] } } } }, /front\.names\.web\.a/],
+  ['for a malformed address', { front: { ptr: { '10.0.0.256': null } } }, /10\.0\.0\.256/],
+] as const) {
+  test(`a patch of names ${what} is refused`, (t) => {
+    t.throws(() => patchView(view, { revision: 8, names }), { message });
+  });
+}
+
 const broken: [what: string, change: Record<string, unknown>, message: RegExp][] = [
   ['an unknown field', { extra: 1 }, /"extra" is not known/],
   ['a missing field', { upstreams: undefined }, /"upstreams" is missing/],

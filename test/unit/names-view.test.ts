@@ -7,7 +7,8 @@ import type { View } from '../../src/dns/view.js';
 import { type PatchJson, parseView, patchView } from '../../src/dns/view-json.js';
 import type { Stored, Wish } from '../../src/model/registry.js';
 import type { Change } from '../../src/network/affected.js';
-import { affectedNames, type NetworkNames, networkNames, sandboxNames } from '../../src/network/names-view.js';
+import { NameTable, type NetworkNames } from '../../src/network/name-table.js';
+import { affectedNames, sandboxNames } from '../../src/network/names-view.js';
 import { StoreRig } from '../support/store.js';
 
 const VTEP = '192.168.72.1';
@@ -28,7 +29,7 @@ function peer(rig: StoreRig, sandbox: string, address: string, more: object = {}
 }
 
 function namesOf({ store }: StoreRig, network = 'app'): NetworkNames {
-  return networkNames(store.wish, store.get('networks', network) as Stored<'networks'>);
+  return new NameTable(store.wish, store.get('networks', network) as Stored<'networks'>).whole();
 }
 
 test('services, their tasks and aliases, endpoints here and elsewhere', (t) => {
@@ -148,16 +149,17 @@ test('a change concerns the networks on which it shows', (t) => {
   made.put('networks', 'other', { subnets: ['10.21.0.0/24'], vni: 4098 });
   const { wish } = made.store;
   const affected = (table: Change['table'], id: string) => {
-    const { networks, sandboxes } = affectedNames([{ table, id }], wish, wish);
-    return [[...networks].sort(), [...sandboxes].sort()];
+    const { networks, givers, sandboxes } = affectedNames([{ table, id }], wish, wish);
+    const named = [...givers].flatMap(([network, there]) => [...there.keys()].map((giver) => `${giver} on ${network}`));
+    return [...networks, ...named.sort(), ...sandboxes];
   };
-  t.deepEqual(affected('peers', 'n2/b3:app'), [['app'], []]);
-  t.deepEqual(affected('services', 'web'), [['app'], []]);
-  t.deepEqual(affected('endpoints', 'c1:app'), [['app'], ['c1']]);
-  t.deepEqual(affected('sandboxes', 'c1'), [['app'], ['c1']]);
-  t.deepEqual(affected('networks', 'other'), [['other'], []]);
-  t.deepEqual(affected('nodes', 'n2'), [['app'], []]);
-  t.deepEqual(affected('peers', 'unknown'), [[], []]);
+  t.deepEqual(affected('peers', 'n2/b3:app'), ['peers/n2/b3:app on app', 'services/web on app']);
+  t.deepEqual(affected('services', 'web'), ['services/web on app']);
+  t.deepEqual(affected('endpoints', 'c1:app'), ['endpoints/c1:app on app', 'services/web on app', 'c1']);
+  t.deepEqual(affected('sandboxes', 'c1'), ['endpoints/c1:app on app', 'c1']);
+  t.deepEqual(affected('networks', 'other'), ['other']);
+  t.deepEqual(affected('nodes', 'n2'), ['services/web on app']);
+  t.deepEqual(affected('peers', 'unknown'), []);
 });
 
 const pin = (sandbox: string): string => `/pins/${sandbox}`;
@@ -200,9 +202,16 @@ test('a patch names what is different, and nothing else', (t) => {
   t.deepEqual(joined?.sandboxes, { c2: { netns: '/pins/c2', networks: ['app', 'other'] } });
   t.is(joined?.revision, first + 1);
   peer(made, 'b4', '10.20.0.14', { service: 'web' });
-  const more = follower.follow();
-  t.deepEqual(Object.keys(more?.networks ?? {}), ['app']);
-  t.is(more?.sandboxes, undefined);
+  const tasks = { a: ['10.20.0.11', '10.20.0.13', '10.20.0.14'] };
+  t.deepEqual(follower.follow(), {
+    revision: first + 2,
+    names: {
+      app: {
+        names: { b4: { a: ['10.20.0.14'] }, 'tasks.web': tasks, 'tasks.www': tasks },
+        ptr: { '10.20.0.14': 'b4.app' },
+      },
+    },
+  });
   made.put('nodes', 'n2', { vtep: VTEP, labels: { rack: '1' } });
   t.is(follower.follow(), undefined, 'a node’s labels are no names');
   made.store.remove('endpoints', 'c2:other');
@@ -266,7 +275,15 @@ function take(rig: StoreRig, { verb, kind, which, network, state, service }: Ste
     peer: [
       'peers',
       `n2/p${which}:${network}`,
-      { network, address: `${base}.${20 + which}`, vtep: VTEP, service, state },
+      {
+        network,
+        address: `${base}.${20 + (which % 3)}`,
+        vtep: VTEP,
+        service,
+        state,
+        sandbox: service,
+        aliases: ['pool'],
+      },
     ],
     service: ['services', `s${which % 3}`, { networks: [network], mode: which > 2 ? 'dnsrr' : 'vip', vips: {} }],
     sandbox: ['sandboxes', `c${which}`, { hostname: `${service}-${which}` }],
@@ -281,10 +298,13 @@ function take(rig: StoreRig, { verb, kind, which, network, state, service }: Ste
   }
 }
 
-/** In which order a view came to its entries does not matter: they are looked up by name. */
+/** In which order a view came to its entries and names does not matter: they are looked up. */
 function ordered(view: View): object {
   const byName = <T>(map: ReadonlyMap<string, T>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
-  return { ...view, networks: byName(view.networks), sandboxes: byName(view.sandboxes) };
+  const networks = byName(view.networks).map(([id, { names, pointers, ...rest }]) => {
+    return [id, { ...rest, names: byName(names), pointers: byName(pointers) }];
+  });
+  return { ...view, networks, sandboxes: byName(view.sandboxes) };
 }
 
 test('patches add up to the whole view', (t) => {
