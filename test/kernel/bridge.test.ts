@@ -16,13 +16,13 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
   const before = (await standing(node)).replace(/.*fe80:.*|^\d+: .*/gm, '');
   await node.start();
 
-  await t.test('a network that goes as soon as it is there takes its rules along', async (t) => {
-    await node.must('network', 'create', 'brief', '--driver', 'bridge', '--subnet', '10.30.0.0/24', '--wait');
-    const rules = async () => (await node.exec('iptables-save')).stdout;
-    t.match(await rules(), /WEFT-POSTROUTING -s 10\.30\.0\.0\/24/);
-    await node.must('network', 'rm', 'brief', '--wait');
-    t.notMatch(await rules(), 'WEFT-');
-  });
+  // Looked at before there are other networks, and judged below: once a file has asserted something, tap takes it for done
+  // as soon as it waits outside a subtest.
+  const rules = async () => (await node.exec('iptables-save')).stdout;
+  await node.must('network', 'create', 'brief', '--driver', 'bridge', '--subnet', '10.30.0.0/24', '--wait');
+  const withBrief = await rules();
+  await node.must('network', 'rm', 'brief', '--wait');
+  const withoutBrief = await rules();
 
   await node.must(
     'network',
@@ -62,6 +62,11 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
   const of = (name: string) => addresses.get(name) as { 4: string; 6: string };
 
   for (const family of [4, 6] as const) {
+    t.test('a network that goes as soon as it is there takes its rules along', async (t) => {
+      t.match(withBrief, /WEFT-POSTROUTING -s 10\.30\.0\.0\/24/);
+      t.notMatch(withoutBrief, 'WEFT-');
+    });
+
     t.test(`IPv${family}: containers of a network reach each other and the world`, async (t) => {
       t.ok(await reaches(node, 'c1', of('c2')[family]), 'ping');
       t.equal(await sends(node, 'c1', 'c2', of('c2')[family]), 'hello', 'TCP');
@@ -118,7 +123,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'ip6tables', 'socat'])
       const dump = execAt(
         lab.client,
         'timeout',
-        '3',
+        String(patient(3000) / 1000),
         'tcpdump',
         '-nnl',
         '-c1',
