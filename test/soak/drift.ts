@@ -6,9 +6,9 @@ import type { Operation, Soak } from './soak.js';
 /** Somebody changes what is weft's, with the tools at hand; in turn all of it is put back. */
 type Tampering = { what: string; script(random: Random, network: Network): string };
 
-/** Near end of one of the endpoints, in shell words. */
-const anyPort = (random: Random): string =>
-  `$(ip -o link show type veth | awk -F '[:@ ]+' -v n=${random.int(100)} '{ a[NR] = $2 } END { if (NR) print a[1 + n % NR] }')`;
+/** Near end of one of the endpoints at a bridge, in shell words; nobody else's link, as the node's way to the others is. */
+const anyPort = (random: Random, bridge = 'br0'): string =>
+  `$(ip -o link show master ${bridge} type veth | awk -F '[:@ ]+' -v n=${random.int(100)} '{ a[NR] = $2 } END { if (NR) print a[1 + n % NR] }')`;
 /** Deletes every row of vxlan0 that stands there. */
 const noRows = (where: 'self' | 'master br0'): string =>
   `bridge fdb show dev vxlan0 | grep '${where}' | awk '/02:4[23]/ { print "fdb del " $1 " dev vxlan0 ${where.split(' ')[0]}" }' | bridge -batch -`;
@@ -76,9 +76,12 @@ const AT_BRIDGE: readonly Tampering[] = [
   { what: 'bridge deleted', script: (_, network) => `ip link del ${bridgeOf(network)}` },
   { what: 'bridge down', script: (_, network) => `ip link set ${bridgeOf(network)} down` },
   { what: 'gateway address', script: (random, network) => gateways(random, network, bridgeOf(network)) },
-  { what: 'port out of the bridge', script: (random) => `ip link set ${anyPort(random)} nomaster` },
-  { what: 'port deleted', script: (random) => `ip link del ${anyPort(random)}` },
-  { what: 'limits', script: (random) => `tc qdisc del dev ${anyPort(random)} root` },
+  {
+    what: 'port out of the bridge',
+    script: (random, network) => `ip link set ${anyPort(random, bridgeOf(network))} nomaster`,
+  },
+  { what: 'port deleted', script: (random, network) => `ip link del ${anyPort(random, bridgeOf(network))}` },
+  { what: 'limits', script: (random, network) => `tc qdisc del dev ${anyPort(random, bridgeOf(network))} root` },
 ];
 
 const PLACES: Record<string, (soak: Soak, random: Random) => Promise<string | undefined>> = {
