@@ -65,6 +65,7 @@ const KERNEL = {
     modules: ['ipvlan'],
     attempt: 'ip link add weft-a type bridge && ip link add link weft-a name weft-b type ipvlan mode l2',
   },
+  vrf: link('vrf', 'table 10'),
   tun: { modules: ['tun'], attempt: 'ip tuntap add mode tap name weft-probe' },
   netem: { modules: ['sch_netem'], attempt: 'tc qdisc add dev lo root netem delay 1ms' },
   tbf: { modules: ['sch_tbf'], attempt: 'tc qdisc add dev lo root tbf rate 1mbit burst 10k limit 10k' },

@@ -51,8 +51,8 @@ export class Prober {
       const target = this.#targets.get(vtep);
       if (!target) this.#targets.set(vtep, { full, dueAt: 0, ...(known !== undefined && { mtu: known }) });
       else {
-        // All that was known is that the path carries what the route said then.
-        if (target.mtu === target.full) delete target.mtu;
+        // The route changed, and all that was known is that the path carries what it said before.
+        if (target.full !== full && target.mtu === target.full) delete target.mtu;
         target.full = full;
         if (changed) target.dueAt = 0;
       }
