@@ -4,6 +4,13 @@ import { differences, type Kind, type Ns, STAGE } from './kind.js';
 /** Prefix of the ifalias that marks a link as ours: `weft:endpoint/c1:app`. */
 export const ALIAS_PREFIX = 'weft:';
 
+/** Group of the links that weft makes. The kernel takes it at birth; the ifalias only from a second request. */
+export const WEFT_GROUP = 87;
+
+/** Does it bear weft's mark? Without an alias the group says so: the agent ended between birth and christening. */
+export const isMarked = ({ alias, group }: { alias?: string; group?: number }): boolean =>
+  alias === undefined ? group === WEFT_GROUP : alias.startsWith(ALIAS_PREFIX);
+
 interface LinkCommon {
   name: string;
   up: boolean;
@@ -16,6 +23,8 @@ interface LinkCommon {
   port?: { hairpin?: boolean; learning?: boolean; isolated?: boolean; unicastFlood?: boolean };
   /** Observed only. */
   index?: number;
+  /** Observed only: every link is made with `WEFT_GROUP`. */
+  group?: number;
 }
 
 export interface BridgeLink extends LinkCommon {
@@ -126,7 +135,7 @@ function otherwiseStacked(want: StackedLink, have: StackedLink): string {
 
 /** Somebody else's VLAN interface of that name and identifier serves as well, as it is. */
 const servesAsItIs = (want: Link, have: Link): boolean =>
-  want.type === 'vlan' && have.up && incompatible(want, have) === '' && !have.alias?.startsWith(ALIAS_PREFIX);
+  want.type === 'vlan' && have.up && incompatible(want, have) === '' && !isMarked(have);
 
 /** What others stand on comes before them. */
 const RANKS: Readonly<Record<Link['type'], number>> = {
@@ -157,13 +166,13 @@ export const linkKind: Kind<Link> = {
     return reasons.filter(Boolean).join('; ');
   },
   owns(have, where) {
-    if (have.alias?.startsWith(ALIAS_PREFIX)) return true;
+    if (isMarked(have)) return true;
     // In a namespace of ours everything but what the kernel puts there itself (lo, tunnel fallback devices) is ours.
     // A veth end is left out: deleting it would delete the near end, which says itself whether it is wanted.
     return where.nsOwned && have.type !== 'present' && have.type !== 'foreign' && have.type !== 'veth-end';
   },
-  // A far end is born without alias. In a namespace of ours it is ours all the same; in one that was handed over, the
-  // MAC that its near end gave it says that it is that one and no stranger's.
+  // A far end of an older version was born without a mark. In a namespace of ours it is ours all the same; in one that was
+  // handed over, the MAC that its near end gave it says that it is that one and no stranger's.
   // A link that stands on another and is to have its name takes its place there.
   adopts: (want, have, { nsOwned }) =>
     want.type === 'present' ||

@@ -2,7 +2,7 @@ import test from 'ava';
 import { type Address, addressKind } from '../../src/objects/address.js';
 import { type Fdb, fdbKind } from '../../src/objects/fdb.js';
 import { type Kind, STAGE, type Where } from '../../src/objects/kind.js';
-import { incompatible, type Link, linkKind } from '../../src/objects/link.js';
+import { incompatible, type Link, linkKind, WEFT_GROUP } from '../../src/objects/link.js';
 import { type Neighbour, neighbourKind } from '../../src/objects/neighbour.js';
 import { netnsKind } from '../../src/objects/netns.js';
 import { type Qdisc, qdiscKind } from '../../src/objects/qdisc.js';
@@ -128,6 +128,8 @@ ownsTable<Link>(linkKind, [
   [{ name: 'lo', type: 'present', up: true }, false, false],
   [{ name: 'tunl0', type: 'foreign', kindName: 'ipip', up: false }, false, false],
   [{ name: 'veth1', type: 'veth', up: true, alias: 'ours? weft:x', peer: { ns: '', name: '' } }, true, false],
+  [{ name: 'br1', type: 'bridge', up: true, group: WEFT_GROUP }, true, true],
+  [{ name: 'br2', type: 'bridge', up: true, group: WEFT_GROUP, alias: 'somebody' }, true, false],
 ]);
 
 test('link: what cannot be changed on a living link', (t) => {

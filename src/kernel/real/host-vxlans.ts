@@ -18,6 +18,7 @@ export interface HostVxlan {
   name: string;
   index: number;
   alias?: string;
+  group?: number;
   options: Vxlan;
   at: HostNamespace;
 }
@@ -54,9 +55,18 @@ async function vxlansIn(native: Native, at: HostNamespace, own: { fd: number; in
     const ownId = message && readNsid(message.body).nsid;
     // Without an id the device was created where it is.
     const isOurs = (id: number | undefined) => (id === undefined ? at.inode === own.inode : id >= 0 && id === ownId);
-    return links.flatMap(({ name = '', index = 0, alias, info, linkNetnsid }): HostVxlan[] =>
+    return links.flatMap(({ name = '', index = 0, alias, group, info, linkNetnsid }): HostVxlan[] =>
       info?.kind === 'vxlan' && isOurs(linkNetnsid)
-        ? [{ name, index, ...(alias !== undefined && { alias }), options: info, at }]
+        ? [
+            {
+              name,
+              index,
+              ...(alias !== undefined && { alias }),
+              ...(group !== undefined && { group }),
+              options: info,
+              at,
+            },
+          ]
         : [],
     );
   });

@@ -15,7 +15,7 @@ import {
   writeLinkDump,
 } from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns } from '../../objects/kind.js';
-import { incompatible, type Link, linkKind, type StackedLink, type VethLink } from '../../objects/link.js';
+import { incompatible, type Link, linkKind, type StackedLink, type VethLink, WEFT_GROUP } from '../../objects/link.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { foreign } from './fence.js';
@@ -107,6 +107,7 @@ export class LinkPort implements KindPort<Link> {
   async #create(space: Space, want: Link): Promise<Ack> {
     const base: LinkMessage = {
       name: want.name,
+      group: WEFT_GROUP,
       ...(want.mac && { mac: want.mac }),
       ...(want.mtu && { mtu: want.mtu }),
     };
@@ -131,7 +132,8 @@ export class LinkPort implements KindPort<Link> {
     }
     if (want.type === 'veth') {
       const { ns, name, mac, mtu } = want.peer;
-      const peer = { name, netnsFd: spaceFor(this.spaces, ns).attachFd, ...(mac && { mac }), ...(mtu && { mtu }) };
+      const netnsFd = spaceFor(this.spaces, ns).attachFd;
+      const peer = { name, group: WEFT_GROUP, netnsFd, ...(mac && { mac }), ...(mtu && { mtu }) };
       return space.rtnl.request(RTM_NEWLINK, flags, writeLink, { ...base, info: { kind: 'veth', peer } });
     }
     if ('parent' in want) return this.#createOn(space, want, base, flags);
@@ -170,7 +172,7 @@ export class LinkPort implements KindPort<Link> {
     if (want.master !== undefined) {
       const master = indexes.get(want.master);
       if (master === undefined) {
-        // It bears its mark all the same: without one it would be a stranger's that stands in the way.
+        // It bears its name all the same, so that whoever looks knows what it is for.
         if (want.alias !== undefined) {
           const { name, alias } = want;
           await space.rtnl.request(RTM_SETLINK, 0, writeLink, { name, alias });
@@ -207,6 +209,7 @@ function observed(
     ...(m.mac !== undefined && { mac: m.mac }),
     ...(m.master ? { master: names.get(m.master) ?? `#${m.master}` } : {}),
     ...(m.alias !== undefined && { alias: m.alias }),
+    ...(m.group ? { group: m.group } : {}),
     ...(m.slave?.kind === 'bridge' && {
       port: {
         hairpin: m.slave.hairpin ?? false,

@@ -4,7 +4,7 @@ import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '.
 import { RTM_GETROUTE, RTN_UNICAST, readRoute, writeRouteDump } from '../../codec/rtnl/route.js';
 import { WEFT_PROTOCOL } from '../../objects/address.js';
 import { NODE_NS } from '../../objects/kind.js';
-import { ALIAS_PREFIX } from '../../objects/link.js';
+import { isMarked } from '../../objects/link.js';
 import { MAIN_TABLE } from '../../objects/route.js';
 import type { Spaces } from './spaces.js';
 
@@ -26,7 +26,7 @@ export async function nodeRoutes(spaces: Spaces): Promise<NodeRoute[]> {
     readLink(row.body),
   );
   const names = new Map(links.map((link) => [link.index, link.name]));
-  const ours = new Set(links.filter((link) => link.alias?.startsWith(ALIAS_PREFIX)).map((link) => link.index));
+  const ours = new Set(links.filter((link) => isMarked(link)).map((link) => link.index));
   const out: NodeRoute[] = [];
   for (const family of [AF_INET, AF_INET6]) {
     for (const row of await rtnl.dump(RTM_GETROUTE, writeRouteDump, { family })) {

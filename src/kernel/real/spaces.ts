@@ -4,7 +4,7 @@ import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
 import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns, type Where } from '../../objects/kind.js';
-import { ALIAS_PREFIX } from '../../objects/link.js';
+import { isMarked } from '../../objects/link.js';
 import { hostMounts } from './mounts.js';
 import type { Native } from './native.js';
 import { NetlinkSocket } from './netlink-socket.js';
@@ -87,10 +87,11 @@ export class Space {
     const out = new Map<string, number>();
     this.#foreign.clear();
     for (const row of rows) {
-      const { name, index, alias } = readLink(row.body);
+      const link = readLink(row.body);
+      const { name, index } = link;
       if (name === undefined || index === undefined) continue;
       out.set(name, index);
-      if (!alias?.startsWith(ALIAS_PREFIX)) this.#foreign.add(name);
+      if (!isMarked(link)) this.#foreign.add(name);
     }
     return out;
   }

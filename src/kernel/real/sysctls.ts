@@ -1,7 +1,7 @@
 import { WeftError } from '../../base/errors.js';
 import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
 import type { Ns } from '../../objects/kind.js';
-import { ALIAS_PREFIX } from '../../objects/link.js';
+import { isMarked } from '../../objects/link.js';
 import type { Sysctl } from '../../objects/sysctl.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
@@ -58,7 +58,7 @@ export class SysctlPort implements KindPort<Sysctl> {
     if (forwarding !== '0') return;
     const rows = await space.rtnl.dump(RTM_GETLINK, writeLinkDump, { extMask: RTEXT_FILTER_SKIP_STATS });
     // Behind those of ours are containers.
-    const others = rows.map((row) => readLink(row.body)).filter((link) => !link.alias?.startsWith(ALIAS_PREFIX));
+    const others = rows.map((row) => readLink(row.body)).filter((link) => !isMarked(link));
     const paths = others.map(({ name }) => `net/ipv6/conf/${name}/accept_ra`);
     const values = this.spaces.native.sysctlRead(space.fd, paths);
     const hosts = paths.filter((_, i) => values[i] === '1');

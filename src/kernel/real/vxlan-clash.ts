@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { WeftError } from '../../base/errors.js';
 import { family } from '../../base/ip.js';
-import { ALIAS_PREFIX, type VxlanLink } from '../../objects/link.js';
+import { isMarked, type VxlanLink } from '../../objects/link.js';
 import type { HostNamespace } from './host-namespaces.js';
 import { deleteVxlan, type HostVxlan, hostVxlans } from './host-vxlans.js';
 import { listeners } from './listeners.js';
@@ -53,7 +53,7 @@ export class VxlanClashes {
     }
     // Devices of one kind share the socket; one that takes every VNI, or other headers, does not.
     const strangers = (await hostVxlans(this.spaces.native)).filter(
-      ({ options, alias }) => options.port === want.dstPort && !alias?.startsWith(ALIAS_PREFIX),
+      (found) => found.options.port === want.dstPort && !isMarked(found),
     );
     const found = strangers.find(({ options }) => options.collectMetadata) ?? strangers[0];
     if (!found)
@@ -71,8 +71,9 @@ export class VxlanClashes {
   }
 
   /** Another agent may live beside us with a run directory of its own: what is its is no leftover. */
-  async #isLeftover({ alias, at }: HostVxlan): Promise<boolean> {
-    if (!alias?.startsWith(ALIAS_PREFIX) || this.#ownName(at) !== undefined) return false;
+  async #isLeftover(found: HostVxlan): Promise<boolean> {
+    const { at } = found;
+    if (!isMarked(found) || this.#ownName(at) !== undefined) return false;
     const runDir = /^(.*)\/netns\/[^/]+$/.exec(at.pin ?? '')?.[1];
     return runDir === undefined || !(await boundSockets()).includes(`${runDir}/weft.sock`);
   }
