@@ -44,4 +44,12 @@ if (needs(t, NEEDS)) {
     const dropped = NODES.map((node) => mesh.sh(mesh.netns(node), 'tc -s qdisc show dev u0'));
     for (const shown of dropped) t.match(shown, /netem .*loss 3%[\s\S]*dropped [1-9]/);
   });
+
+  t.test('lost probes do not make a path narrow, and gossip is applied', async (t) => {
+    await mesh.change('b3', { state: 'draining' });
+    await mesh.change('b3', {});
+    const wide = async () => /paths +.*2 as wide/.test(await mesh.lab.node(3).must('status'));
+    await until('both paths are measured', wide, 20_000);
+    t.notMatch(mesh.sh(mesh.netns(3), 'ip route show proto 87'), / mtu /);
+  });
 }
