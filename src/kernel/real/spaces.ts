@@ -1,5 +1,16 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import {
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
 import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
@@ -104,8 +115,10 @@ export class Space {
 export class Spaces {
   readonly dir: string;
   readonly #mounts: number | undefined;
-  /** The pins as the host's mount namespace has them. */
+  /** The pins as the host's mount namespace has them, by a descriptor of ours. */
   readonly #view: string;
+  /** The same by a process that lives there, for others; it may end before the agent where it is not pid 1. */
+  readonly #seen: string;
   readonly #open = new Map<Ns, Space>();
   readonly #born = new Set<Ns>();
   #users = 0;
@@ -122,8 +135,11 @@ export class Spaces {
     mkdirSync(this.dir, { recursive: true, mode: 0o755 });
     const host = hostMounts();
     this.#mounts = host.fd;
-    this.#view = join(host.root, this.dir);
-    if (existsSync(this.#view)) return;
+    this.#seen = join(host.root, this.dir);
+    if (existsSync(this.#seen)) {
+      this.#view = host.fd === undefined ? this.dir : held(this.#seen);
+      return;
+    }
     throw new WeftError(
       'WEFT_INVALID_ARGUMENT',
       `the host's mount namespace has no ${this.dir}: namespaces pinned there would die with the agent`,
@@ -160,7 +176,7 @@ export class Spaces {
 
   /** The pin as every process sees it, also one whose mount namespace lacks it (under `ip netns exec`, a unit's own). */
   seenAt(ns: Ns): string {
-    return join(this.#view, ns);
+    return join(existsSync(this.#seen) ? this.#seen : this.#view.replace('self', String(process.pid)), ns);
   }
 
   /** undefined while it does not exist. */
@@ -295,6 +311,11 @@ export class Spaces {
       return undefined;
     }
   }
+}
+
+/** A path to the directory that stays good; by its parent, so that what is mounted on it later shows. */
+function held(directory: string): string {
+  return join(`/proc/self/fd/${openSync(dirname(directory), constants.O_DIRECTORY)}`, basename(directory));
 }
 
 let nsfs: bigint | undefined;
