@@ -73,8 +73,8 @@ if (needs(t, PROGRAMS)) {
     await publish('c1', '8080:80', '8080:80/udp');
     for (const proto of ['tcp', 'udp'] as const) {
       await answers('a caller outside', outside, proto, NODE[4], 8080, `c1 ${CLIENT[4]}`);
-      const seen = await call(outside, proto, NODE[6], 8080);
-      t.equal(seen, `c1 ${CLIENT[6]}`, `${proto} in IPv6`);
+      // A new gateway bridge asks for neighbours once its link-local address has passed duplicate detection: a second.
+      await answers('a caller outside', outside, proto, NODE[6], 8080, `c1 ${CLIENT[6]}`);
       t.match(await call(netns, proto, NODE[6], 8080), /^c1 2001:db8:71:/, `${proto} from the node`);
       t.match(await call(node.pin('c2'), proto, NODE[6], 8080), /^c1 fd87:/, `${proto} from a neighbour`);
       t.match(await call(node.pin('c1'), proto, NODE[6], 8080), /^c1 fd87:/, `${proto} from itself`);

@@ -63,7 +63,7 @@ has the replica itself, the row names the port of its sandbox instead.`,
     ),
     '## 4. The sandbox of b3 on node 2',
     task(
-      'ip -4 -br addr; ip rule show priority 18600; ip -4 route show table 18600; ip -4 route show table main',
+      'ip -4 -br addr | sort; ip rule show priority 18600; ip -4 route show table 18600; ip -4 route show table main',
       'It stands on two networks and on the gateway bridge, where its default route points.',
     ),
     task(
