@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Lab, type LabNode, patient } from '../support/lab.js';
+import { Lab, type LabNode, patient, until } from '../support/lab.js';
 import { execAt, sends } from '../support/local.js';
 import { needs } from '../support/needs.js';
 import { lastAdoption, reaches } from '../support/overlay.js';
@@ -41,6 +41,9 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip', 'iptables', 'socat'])) {
   const node = lab.node(1);
   await execAt(lab.router, 'ip', 'addr', 'add', `${ROUTER[4]}/24`, 'dev', 'n1');
   await execAt(lab.router, 'ip', 'addr', 'add', `${ROUTER[6]}/64`, 'dev', 'n1', 'nodad');
+  // The router asks for neighbours once the link-local addresses of its legs have passed duplicate detection.
+  const outside = async () => (await execAt(lab.router, 'ping', '-q', '-c1', '-W1', OUTSIDE[6])).code === 0;
+  await until('the router reaches the client', outside, 15_000);
 
   for (const [driver, mode] of [
     ['macvlan', 'bridge'],
