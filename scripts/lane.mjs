@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // Runs the privileged tests. usage: lane.mjs LANE [--jobs N] [--timeout SECONDS] [PART-OF-A-FILE-NAME…]
-//   kernel  build/test/kernel on this machine, each file in network and mount namespaces of its own
-//   guest   the same files and build/test/guest in a User-Mode Linux guest; a guest has one processor, so with --jobs N
+//   kernel  build/test/{kernel,host} on this machine, each file in network and mount namespaces of its own
+//   guest   build/test/{kernel,guest} in a User-Mode Linux guest; a guest has one processor, so with --jobs N
 //           there are N of them, each with its share of the files
+//   guest-all  the same and build/test/host, whose files ask nothing of a kernel that this machine's would not answer
 //   lab     build/test/lab on this machine; these files boot guests themselves
 // A test file is a node program that prints TAP. Exit status 1 when a test fails or none ran, 2 on wrong usage.
 import fs from 'node:fs';
@@ -14,8 +15,9 @@ import { GuestRunner, HostRunner } from './lane/runners.mjs';
 import { counts, report } from './lane/verdict.mjs';
 
 const LANES = {
-  kernel: { folders: ['kernel'], seconds: 120, Runner: HostRunner },
+  kernel: { folders: ['kernel', 'host'], seconds: 120, Runner: HostRunner },
   guest: { folders: ['kernel', 'guest'], seconds: 300, Runner: GuestRunner },
+  'guest-all': { folders: ['kernel', 'host', 'guest'], seconds: 300, Runner: GuestRunner },
   lab: { folders: ['lab'], seconds: 300, Runner: HostRunner },
 };
 
