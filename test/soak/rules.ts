@@ -7,7 +7,13 @@ import { alive, type Soak } from './soak.js';
 
 const SAVED = 'iptables-save; ip6tables-save; nft list ruleset';
 
-/** Packet rules everywhere on a node, without counters and what is chosen anew each time: ports of the resolver. */
+/** Addresses of sandboxes on the gateway bridge are numbers in the order of asking, and its subnet the first that is free. */
+const GATEWAY_ADDRESS = /\b172\.31\.\d+\.\d+(?!\/)|fd87:7765:6674:\d::[0-9a-f]+(?!\/)\b/g;
+
+/**
+ * Packet rules everywhere on a node, without counters and what is chosen anew each time: ports of the resolver, addresses
+ * on the gateway bridge.
+ */
 async function rulesOf(model: Model, node: LabNode): Promise<string> {
   const parts: string[] = [];
   const add = (where: string, text: string) => {
@@ -15,7 +21,8 @@ async function rulesOf(model: Model, node: LabNode): Promise<string> {
       if (line === '' || line.startsWith('#')) continue;
       const steady = line
         .replace(/\[\d+:\d+\]|packets \d+ bytes \d+|expires \S+/g, '')
-        .replace(/127\.0\.0\.11:\d+|port (set )?\d+|0x[0-9a-f]{4}(?= @th)/g, 'PORT');
+        .replace(/127\.0\.0\.11:\d+|port (set )?\d+|0x[0-9a-f]{4}(?= @th)/g, 'PORT')
+        .replace(GATEWAY_ADDRESS, 'GATEWAY');
       parts.push(`${where}: ${steady}`);
     }
   };
