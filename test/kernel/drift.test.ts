@@ -236,16 +236,13 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'ip
   });
 
   t.test('at rest the agent does nothing', async (t) => {
-    // The kernel's own doings (IPv6 addresses that turn out to be unique) end.
-    await sleep(inGuest() ? 8000 : 3000);
-    const before = await restState(lab);
-    await sleep(8000);
-    const after = await restState(lab);
+    // The kernel's own doings (IPv6 addresses that turn out to be unique) end; nobody knows when on a busy machine.
+    let rest = await resting(lab);
+    for (let i = 0; i < 4 && rest.passes > 1; i++) rest = await resting(lab);
     // One sweep may fall into it.
-    t.ok(after.passes - before.passes <= 1, `${after.passes - before.passes} passes`);
-    t.equal(after.operations, before.operations);
-    const percent = (after.ticks - before.ticks) / 8;
-    t.ok(percent < (inGuest() ? 10 : 2), `${percent.toFixed(1)} % of a processor`);
+    t.ok(rest.passes <= 1, `${rest.passes} passes`);
+    t.equal(rest.operations, 0);
+    t.ok(rest.percent < (inGuest() ? 10 : 2), `${rest.percent.toFixed(1)} % of a processor`);
   });
 
   const balancer = missing(['ip_vs']) === '' ? IPVS_BALANCER : NFT_BALANCER;
@@ -317,6 +314,18 @@ async function until(holds: () => boolean, limitMs: number): Promise<number> {
     if (performance.now() - started > limitMs + 2000) return Number.POSITIVE_INFINITY;
     await sleep(50);
   }
+}
+
+/** What the agent of node 1 does in eight seconds. */
+async function resting(lab: MeshLab): Promise<{ passes: number; operations: number; percent: number }> {
+  const before = await restState(lab);
+  await sleep(8000);
+  const after = await restState(lab);
+  return {
+    passes: after.passes - before.passes,
+    operations: after.operations - before.operations,
+    percent: (after.ticks - before.ticks) / 8,
+  };
 }
 
 /** What the agent of node 1 has done so far, and its processor time in hundredths of a second. */
