@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { AgentPort, Difference, Listing, Status } from '../api/agent.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
-import { toWeftError, WeftError } from '../base/errors.js';
+import { toWeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { Fingerprints } from '../kernel/real/fingerprints.js';
 import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
@@ -19,7 +19,6 @@ import { takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import { affected, PATHS_PRODUCER } from '../network/affected.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
-import { broadcastWarnings } from '../network/overlay/broadcast.js';
 import { remoteVteps } from '../network/paths.js';
 import { produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
@@ -28,20 +27,19 @@ import { KINDS } from '../objects/registry.js';
 import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
-import { poolWarnings } from '../state/pools.js';
 import { PORT_SPACE, Store } from '../state/store.js';
 import type { Surroundings } from '../state/surroundings.js';
 import { concernsPorts, type Mutation } from '../state/wish.js';
 import { Announcer } from './announcer.js';
-import { chooseBalancer, chooseGateway, flowMemory, gatewayOf } from './choices.js';
+import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
 import { Events } from './events.js';
-import { guardState } from './guard-state.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Names } from './names.js';
 import type { Options } from './options.js';
 import { PoolWatch } from './pool-watch.js';
 import { Reservations } from './reservations.js';
+import { StatusBook } from './status.js';
 import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
 
@@ -65,9 +63,9 @@ export class Agent implements AgentPort {
   readonly #fingerprints: Fingerprints;
   readonly #server: ApiServer;
   readonly #pools: PoolWatch;
-  readonly #phases = new Map<string, Status>();
   readonly #underlay: Underlay;
   readonly #announcer: Announcer;
+  readonly #status: StatusBook;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
@@ -125,6 +123,11 @@ export class Agent implements AgentPort {
       (dirt) => this.loop.wake(dirt, 'kernel'),
       (error) => this.#report('trouble', '', toWeftError(error).message),
     );
+    this.#status = new StatusBook({
+      ...{ options, startedAt: this.startedAt, store: this.store, loop: this.loop, names: this.names },
+      ...{ ports: this.ports, spaces: this.#spaces, underlay: this.#underlay, pools: this.#pools },
+      chosen: () => ({ balancer: this.#balancer, nftInet: this.#nftInet, gateway: this.#gateway }),
+    });
     this.#server = new ApiServer(options.socket, allRoutes(this), (error, request) =>
       this.log.error({ err: error, request }, 'request failed'),
     );
@@ -202,28 +205,7 @@ export class Agent implements AgentPort {
   }
 
   statusOf(stored: Stored): Status {
-    const name = nameOf(stored);
-    const trouble = this.loop.trouble(name);
-    const applied = this.loop.appliedRevision >= stored.revision;
-    const draining = (stored.spec as { state?: string }).state === 'draining';
-    const nameless = stored.table === 'sandboxes' && applied ? this.names.trouble(stored.id) : undefined;
-    const other = this.ports.trouble(name) ?? nameless;
-    const phase = trouble || other !== undefined ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
-    const before = this.#phases.get(name);
-    const since = before?.phase === phase ? before.since : new Date(trouble?.since ?? Date.now()).toISOString();
-    const status: Status = { phase, revision: stored.revision, since };
-    const reason = trouble?.error.message ?? other;
-    if (reason !== undefined) status.reason = reason;
-    if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
-    const warnings = stored.table === 'networks' ? this.#warnings(stored as Stored<'networks'>) : [];
-    if (warnings.length > 0) status.warnings = warnings;
-    this.#phases.set(name, status);
-    return status;
-  }
-
-  #warnings(network: Stored<'networks'>): string[] {
-    const { wish } = this.store;
-    return [...poolWarnings(wish, network), ...broadcastWarnings(wish, this.options.advertise, network)];
+    return this.#status.of(stored);
   }
 
   locationOf(sandbox: string): { path: string; files: string } {
@@ -236,48 +218,8 @@ export class Agent implements AgentPort {
     return { path: handedOver ?? this.#spaces.seenAt(sandbox), files: this.names.filesOf(sandbox) };
   }
 
-  async summary(): Promise<Record<string, unknown>> {
-    const { node, advertise, dataPathPort } = this.options;
-    const { doubt } = this.store.confidence;
-    const wish = this.store.wish;
-    const nameless = this.names.troubles(this.loop.appliedRevision);
-    const troubles = [
-      ...this.loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() })),
-      ...[...this.ports.troubles()].map(([object, message]) => ({
-        object,
-        ...new WeftError('WEFT_CONFLICT', message).toBody(),
-      })),
-      ...nameless.map(({ object, message }) => ({ object, ...new WeftError('WEFT_UNAVAILABLE', message).toBody() })),
-    ];
-    const counts = Object.fromEntries(
-      (['networks', 'sandboxes', 'endpoints', 'services', 'nodes', 'peers'] as const).map((table) => [
-        table,
-        wish[table].size,
-      ]),
-    );
-    return {
-      node,
-      advertise,
-      dataPathPort,
-      balancer: this.#balancer.name,
-      flowMemory: flowMemory(this.#balancer),
-      guard: await guardState(this.#spaces, this.#nftInet),
-      gatewaySubnet: this.#gateway[4].subnet,
-      ...(this.#gateway[6] && { gatewaySubnetV6: this.#gateway[6].subnet }),
-      underlayMtu: this.#underlay.mtu,
-      pid: process.pid,
-      uptimeSeconds: Math.round((Date.now() - this.startedAt) / 1000),
-      phase: troubles.length || doubt !== undefined ? 'degraded' : 'ready',
-      revision: this.store.revision,
-      appliedRevision: this.loop.appliedRevision,
-      pruneGate: doubt === undefined ? 'open' : `shut: ${doubt}`,
-      counts,
-      counters: this.loop.counters,
-      paths: this.#underlay.summary(),
-      held: this.loop.held,
-      troubles,
-      warnings: this.#pools.warnings,
-    };
+  summary(): Promise<Record<string, unknown>> {
+    return this.#status.summary();
   }
 
   inspectable(): string[] {
