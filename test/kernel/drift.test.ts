@@ -37,6 +37,7 @@ const LOOK = {
   tables: "nft list table bridge weft | sed -e '/elements = { 10.* expires/d'",
   servers: 'ipvsadm -Sn',
   routing: 'ip rule; ip route show table all',
+  rows: '(bridge fdb show dev vxlan0; ip neigh show dev vxlan0 nud permanent) | sort',
 } as const;
 type Look = keyof typeof LOOK;
 
@@ -212,6 +213,42 @@ const ROUTING: readonly Tampering[] = [
   },
 ];
 
+const ROWS: readonly Tampering[] = [
+  {
+    what: 'deletes the VTEP of a MAC',
+    where: 'net-app',
+    script: "bridge fdb del $(bridge fdb show dev vxlan0 | sed -n 's/ dst .*//p' | head -1) dev vxlan0 self",
+    look: 'rows',
+    withinMs: TOLD_MS,
+    told: /change fdb vxlan0 02:\S+ in net-app: points to nowhere/,
+  },
+  {
+    what: 'adds a row of his own',
+    where: 'net-app',
+    script: 'bridge fdb add 02:00:00:00:00:77 dev vxlan0 dst 192.0.2.7 self permanent',
+    look: 'rows',
+    withinMs: TOLD_MS,
+    told: /remove fdb vxlan0 02:00:00:00:00:77 in net-app: nothing wishes it/,
+  },
+  {
+    what: 'adds a row for all that is unknown',
+    where: 'net-app',
+    script: 'bridge fdb append 00:00:00:00:00:00 dev vxlan0 dst 192.0.2.7 self permanent',
+    look: 'rows',
+    withinMs: TOLD_MS,
+    told: /remove fdb vxlan0 00:00:00:00:00:00 192\.0\.2\.7 in net-app/,
+  },
+  {
+    what: 'gives a neighbour another MAC',
+    where: 'net-app',
+    script: `ip neigh replace $(ip neigh show dev vxlan0 nud permanent | sed 's/ .*//;q') \
+      lladdr 02:00:00:00:00:78 dev vxlan0 nud permanent`,
+    look: 'rows',
+    withinMs: TOLD_MS,
+    told: /change neighbour vxlan0 \S+ in net-app: is at 02:00:00:00:00:78/,
+  },
+];
+
 /** Where, path, value that is wrong. */
 const SYSCTLS: readonly [string, string, string][] = [
   ['@node', 'net/ipv4/ip_forward', '0'],
@@ -246,7 +283,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'ip
   });
 
   const balancer = missing(['ip_vs']) === '' ? IPVS_BALANCER : NFT_BALANCER;
-  for (const tampering of [...RULES, ...TABLES, ...balancer, ...ROUTING]) undone(lab, path, tampering);
+  for (const tampering of [...RULES, ...TABLES, ...balancer, ...ROUTING, ...ROWS]) undone(lab, path, tampering);
   for (const [where, sysctl, wrong] of SYSCTLS) {
     t.test(`somebody sets ${sysctl} of ${where} to ${wrong}`, async (t) => {
       const right = lab.sysctl(path(where), sysctl);

@@ -22,8 +22,8 @@ import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import type { Batch } from './netlink-socket.js';
 import { spaceFor } from './port.js';
-import { FEW, sendRows } from './rows.js';
-import type { Space, Spaces } from './spaces.js';
+import { areFew, rowsOf, sendRows } from './rows.js';
+import type { Spaces } from './spaces.js';
 
 /** Permanent and static rows of VXLAN devices and bridges; learned and local rows are the kernel's own. */
 export class FdbPort implements KindPort<Fdb> {
@@ -33,31 +33,23 @@ export class FdbPort implements KindPort<Fdb> {
     const space = this.spaces.open(ns);
     // Without a wish only namespaces of ours are searched: rows elsewhere are nobody's business.
     if (!space || (!space.owned && want.length === 0)) return [];
-    const rows =
-      // Of the rows of the zero address the kernel names only the first when asked for it.
-      keys && keys.size <= FEW && ![...keys].some((key) => key.includes(ALL_ZERO))
-        ? await this.#few(space, keys)
-        : await space.rtnl.dump(RTM_GETNEIGH, writeFdbDump, {});
-    return joined(rows, await space.namesByIndex());
+    // Of the rows of the zero address the kernel names only the first when asked for it.
+    if (!areFew(keys) || [...keys].some((key) => key.includes(ALL_ZERO))) {
+      return joined(await space.rtnl.dump(RTM_GETNEIGH, writeFdbDump, {}), await space.namesByIndex());
+    }
+    const { rows, names } = await rowsOf(space, keys, (ifindex, lladdr) =>
+      Promise.all(
+        [NTF_SELF, NTF_MASTER].map(async (flags) => {
+          const { message } = await space.rtnl.get(RTM_GETNEIGH, writeFdbGet, { ifindex, lladdr, flags });
+          return message;
+        }),
+      ),
+    );
+    return joined(rows, names);
   }
 
   async apply(ns: Ns, ops: readonly Op<Fdb>[]): Promise<(WeftError | undefined)[]> {
     return sendRows(spaceFor(this.spaces, ns), ops, writeOp);
-  }
-
-  async #few(space: Space, keys: ReadonlySet<string>): Promise<Message[]> {
-    const indexes = await space.indexes();
-    const out: Message[] = [];
-    for (const key of keys) {
-      const [dev, lladdr] = key.split(' ') as [string, string];
-      const ifindex = indexes.get(dev);
-      if (ifindex === undefined) continue;
-      for (const flags of [NTF_SELF, NTF_MASTER]) {
-        const got = await space.rtnl.get(RTM_GETNEIGH, writeFdbGet, { ifindex, lladdr, flags });
-        if (got.message) out.push(got.message);
-      }
-    }
-    return out;
   }
 }
 

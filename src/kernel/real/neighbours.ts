@@ -1,5 +1,5 @@
 import type { WeftError } from '../../base/errors.js';
-import { type Message, NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
+import { NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
 import { AF_UNSPEC, addressFamily } from '../../codec/rtnl/family.js';
 import {
   NUD_PERMANENT,
@@ -18,8 +18,8 @@ import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import type { Batch } from './netlink-socket.js';
 import { spaceFor } from './port.js';
-import { FEW, sendRows } from './rows.js';
-import type { Space, Spaces } from './spaces.js';
+import { areFew, rowsOf, sendRows } from './rows.js';
+import type { Spaces } from './spaces.js';
 
 /** Permanent neighbour entries. */
 export class NeighbourPort implements KindPort<Neighbour> {
@@ -28,11 +28,15 @@ export class NeighbourPort implements KindPort<Neighbour> {
   async observe(ns: Ns, _want: readonly Neighbour[], keys?: ReadonlySet<string>): Promise<Neighbour[]> {
     const space = this.spaces.open(ns);
     if (!space) return [];
-    const rows =
-      keys && keys.size <= FEW
-        ? await this.#few(space, keys)
-        : await space.rtnl.dump(RTM_GETNEIGH, writeNeighbourDump, { family: AF_UNSPEC });
-    const names = await space.namesByIndex();
+    const { rows, names } = areFew(keys)
+      ? await rowsOf(space, keys, async (ifindex, dst) => {
+          const key = { family: addressFamily(dst), ifindex, dst };
+          return [(await space.rtnl.get(RTM_GETNEIGH, writeNeighbourGet, key)).message];
+        })
+      : {
+          rows: await space.rtnl.dump(RTM_GETNEIGH, writeNeighbourDump, { family: AF_UNSPEC }),
+          names: await space.namesByIndex(),
+        };
     const out: Neighbour[] = [];
     for (const row of rows) {
       const { ifindex, state, dst, lladdr, protocol } = readNeighbour(row.body);
@@ -45,19 +49,6 @@ export class NeighbourPort implements KindPort<Neighbour> {
 
   async apply(ns: Ns, ops: readonly Op<Neighbour>[]): Promise<(WeftError | undefined)[]> {
     return sendRows(spaceFor(this.spaces, ns), ops, writeOp);
-  }
-
-  async #few(space: Space, keys: ReadonlySet<string>): Promise<Message[]> {
-    const indexes = await space.indexes();
-    const out: Message[] = [];
-    for (const key of keys) {
-      const [dev, dst] = key.split(' ') as [string, string];
-      const ifindex = indexes.get(dev);
-      if (ifindex === undefined) continue;
-      const got = await space.rtnl.get(RTM_GETNEIGH, writeNeighbourGet, { family: addressFamily(dst), ifindex, dst });
-      if (got.message) out.push(got.message);
-    }
-    return out;
   }
 }
 

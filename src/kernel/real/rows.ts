@@ -1,11 +1,41 @@
 import type { WeftError } from '../../base/errors.js';
+import type { Message } from '../../codec/netlink.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { Batch } from './netlink-socket.js';
 import { noInterface, outcome } from './port.js';
 import type { Space } from './spaces.js';
 
 /** Up to this many keys are asked for one by one; more are cheaper to dump. */
-export const FEW = 16;
+const FEW = 16;
+
+/** Rows as the kernel has them, and the interfaces that they name by ifindex. */
+interface Rows {
+  rows: Message[];
+  names: ReadonlyMap<number, string>;
+}
+
+/** Are these few enough to ask for one by one? */
+export const areFew = (keys: ReadonlySet<string> | undefined): keys is ReadonlySet<string> =>
+  keys !== undefined && keys.size <= FEW;
+
+/**
+ * Asks for the rows of a few keys: an interface and what tells its rows apart, with a blank in between.
+ * @param ask for the rows of one, given its ifindex
+ */
+export async function rowsOf(
+  space: Space,
+  keys: ReadonlySet<string>,
+  ask: (ifindex: number, id: string) => Promise<(Message | undefined)[]>,
+): Promise<Rows> {
+  const split = [...keys].map((key) => key.split(' ') as [string, string]);
+  const indexes = await space.indexesOf(split.map(([dev]) => dev));
+  const rows: Message[] = [];
+  for (const [dev, id] of split) {
+    const ifindex = indexes.get(dev);
+    if (ifindex !== undefined) for (const row of await ask(ifindex, id)) if (row) rows.push(row);
+  }
+  return { rows, names: new Map([...indexes].map(([name, index]) => [index, name])) };
+}
 
 /**
  * Sends operations on rows of devices in one batch: 10,000 rows are a handful of system calls.
@@ -16,7 +46,7 @@ export async function sendRows<T extends { dev: string }>(
   ops: readonly Op<T>[],
   write: (batch: Batch, op: Op<T>, ifindex: number) => void,
 ): Promise<(WeftError | undefined)[]> {
-  const indexes = await space.indexes();
+  const indexes = await space.indexesOf(ops.map(({ want, have }) => ((want ?? have) as T).dev));
   const batch = space.rtnl.batch();
   const out: (WeftError | undefined)[] = new Array(ops.length).fill(undefined);
   /** Number of the operation that a message belongs to. */

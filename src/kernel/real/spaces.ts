@@ -13,12 +13,22 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { NETLINK_ROUTE } from '../../codec/netlink.js';
-import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
+import {
+  type Link,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_GETLINK,
+  readLink,
+  writeLink,
+  writeLinkDump,
+} from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns, type Where } from '../../objects/kind.js';
 import { isMarked } from '../../objects/link.js';
 import { hostMounts } from './mounts.js';
 import type { Native } from './native.js';
 import { NetlinkSocket } from './netlink-socket.js';
+
+/** Up to this many interfaces are asked for one by one, 20 us each; more are cheaper to list. */
+const FEW_LINKS = 16;
 
 /** Where the namespace of a sandbox is when weft did not make it. */
 export type Location = { path: string } | { pid: number };
@@ -71,6 +81,30 @@ export class Space {
     return this.#names;
   }
 
+  /** The same for these alone: a network with hundreds of containers has as many interfaces, and one of interest. */
+  async indexesOf(names: Iterable<string>): Promise<ReadonlyMap<string, number>> {
+    const asked = new Set(names);
+    if (this.#names || asked.size > FEW_LINKS) return this.indexes();
+    const out = new Map<string, number>();
+    for (const name of asked) {
+      const link = await this.#link({ name });
+      // The kernel takes a second name (altname) too.
+      if (link?.index !== undefined && link.name === name) out.set(name, link.index);
+    }
+    return out;
+  }
+
+  /** ifindex → interface name for these, as it is now; nothing where they are many. */
+  async namesOf(indexes: readonly number[]): Promise<ReadonlyMap<number, string>> {
+    const out = new Map<number, string>();
+    if (indexes.length > FEW_LINKS) return out;
+    for (const index of indexes) {
+      const { name } = (await this.#link({ index })) ?? {};
+      if (name !== undefined) out.set(index, name);
+    }
+    return out;
+  }
+
   /** Interfaces without a mark of weft's, as of the last change made here. */
   async foreignNames(): Promise<ReadonlySet<string>> {
     await this.indexes();
@@ -91,6 +125,11 @@ export class Space {
     if (this.fd >= 0) this.native.closeFd(this.fd);
     if (this.#own !== undefined) this.native.closeFd(this.#own);
     this.#own = undefined;
+  }
+
+  async #link(key: { name: string } | { index: number }): Promise<Link | undefined> {
+    const { message } = await this.rtnl.get(RTM_GETLINK, writeLink, { ...key, extMask: RTEXT_FILTER_SKIP_STATS });
+    return message && readLink(message.body);
   }
 
   async #readIndexes(): Promise<Map<string, number>> {
@@ -181,12 +220,18 @@ export class Spaces {
 
   /** undefined while it does not exist. */
   open(ns: Ns): Space | undefined {
-    const known = this.#open.get(ns);
-    if (known && this.#isCurrent(known)) return known;
-    if (known) this.close(ns);
+    const known = this.opened(ns);
+    if (known) return known;
+    this.close(ns);
     const space = this.#openNew(ns);
     if (space) this.#open.set(ns, space);
     return space;
+  }
+
+  /** undefined where nobody has opened it, too. */
+  opened(ns: Ns): Space | undefined {
+    const known = this.#open.get(ns);
+    return known && this.#isCurrent(known) ? known : undefined;
   }
 
   where(ns: Ns): Where | undefined {

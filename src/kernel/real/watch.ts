@@ -11,9 +11,7 @@ import {
 import { NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, nfproto } from '../../codec/nfnl.js';
 import { NFT_MSG_NEWGEN } from '../../codec/nft/change.js';
 import { RTM_DELADDR, RTM_NEWADDR } from '../../codec/rtnl/address.js';
-import { AF_BRIDGE } from '../../codec/rtnl/family.js';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../codec/rtnl/link.js';
-import { NUD_NOARP, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from '../../codec/rtnl/neigh.js';
 import { RTM_GETNSID, RTM_NEWNSID, readNsid, writeNsid } from '../../codec/rtnl/nsid.js';
 import { RTM_DELROUTE, RTM_NEWROUTE } from '../../codec/rtnl/route.js';
 import { RTM_DELRULE, RTM_NEWRULE } from '../../codec/rtnl/rule.js';
@@ -23,6 +21,7 @@ import { Dirt } from '../../reconcile/desired.js';
 import type { Monitor, MonitorRecord } from './native.js';
 import { NFT_TABLE } from './nft-port.js';
 import type { Space, Spaces } from './spaces.js';
+import { ToldRows } from './told-rows.js';
 
 /** RTNLGRP_* of linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. */
 const ROUTE_GROUPS = [1, 3, 4, 5, 7, 8, 9, 11, 19];
@@ -72,7 +71,7 @@ export class Watch {
 
   start(): void {
     const { native } = this.spaces;
-    const monitor = native.monitorStart((records) => this.#take(records), { maxPendingBytes: 4 * 1024 * 1024 });
+    const monitor = native.monitorStart((records) => void this.#take(records), { maxPendingBytes: 4 * 1024 * 1024 });
     native.monitorAdd(monitor, -1, NETLINK_ROUTE, ROUTE_GROUPS, true);
     native.monitorAdd(monitor, -1, NETLINK_NETFILTER, [NFNLGRP_NFTABLES], true);
     this.#monitor = monitor;
@@ -112,24 +111,29 @@ export class Watch {
     this.#ids.set(ns, { nsid, inode: space.inode });
   }
 
-  #take(records: MonitorRecord[]): void {
+  async #take(records: MonitorRecord[]): Promise<void> {
     const dirt = new Dirt();
+    const rows = new ToldRows();
     let lost = false;
     for (const record of records) {
       if (record.lost) lost = true;
       else {
         const ns = record.nsid < 0 ? NODE_NS : this.#names.get(record.nsid);
-        if (ns !== undefined) for (const message of parseMessages(record.bytes)) this.#mark(dirt, ns, message);
+        if (ns !== undefined) for (const message of parseMessages(record.bytes)) this.#hear(dirt, rows, ns, message);
       }
     }
+    await rows.mark(dirt, this.spaces);
     if (lost || dirt.scopes.size > 0) this.onDirt(dirt, lost);
     this.#tellRules();
   }
 
-  #mark(dirt: Dirt, ns: Ns, message: Message): void {
-    if (message.type >> 8 !== NFNL_SUBSYS_NFTABLES) markRoute(dirt, ns, message);
-    else if ((message.type & 0xff) !== NFT_MSG_NEWGEN) {
-      const kind = ruleKind(message.body);
+  #hear(dirt: Dirt, rows: ToldRows, ns: Ns, message: Message): void {
+    const { type, body } = message;
+    const route = KIND_OF.get(type);
+    if (route !== undefined) dirt.add(ns, route);
+    else if (type >> 8 !== NFNL_SUBSYS_NFTABLES) rows.hear(ns, message);
+    else if ((type & 0xff) !== NFT_MSG_NEWGEN) {
+      const kind = ruleKind(body);
       if (kind === 'nft') dirt.add(ns, kind);
       // Our own iptables-nft-restore is heard too: it costs one comparison, which finds nothing and so ends there.
       else if (kind === 'iptables') this.#rules.add(ns, kind);
@@ -165,17 +169,4 @@ function ruleKind(body: Uint8Array): 'nft' | 'iptables' | undefined {
 async function nsidOf(node: Space, space: Space): Promise<number> {
   const { message } = await node.rtnl.get(RTM_GETNSID, writeNsid, { fd: space.fd });
   return message === undefined ? -1 : (readNsid(message.body).nsid ?? -1);
-}
-
-function markRoute(dirt: Dirt, ns: Ns, message: Message): void {
-  const kind = KIND_OF.get(message.type);
-  if (kind !== undefined) {
-    dirt.add(ns, kind);
-    return;
-  }
-  if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return;
-  const { family, state } = readNeighbour(message.body);
-  // Containers resolve neighbours all the time; what is ours is permanent or static. A deleted entry is told as FAILED.
-  if (message.type === RTM_DELNEIGH || state & (NUD_PERMANENT | NUD_NOARP))
-    dirt.add(ns, family === AF_BRIDGE ? 'fdb' : 'neighbour');
 }
