@@ -50,6 +50,7 @@ const COMPUTING = [
   { file: 'src/base/digest.ts', module: 'node:crypto', because: 'SHA-256 of names, for interface names' },
   { file: 'src/base/mac.ts', module: 'node:crypto', because: 'SHA-256 of IPv6 addresses, for MACs' },
   { file: 'src/balance/backends.ts', module: 'node:crypto', because: 'SHA-256 of IPv6 backends, for connection marks' },
+  { file: 'src/balance/turns.ts', module: 'node:crypto', because: 'SHA-256 of backends, for tables of hashes' },
   { file: 'src/codec/netlink.ts', module: 'node:os', because: 'the table of errno names' },
 ];
 

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { AgentPort, Difference, Listing, Status } from '../api/agent.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
+import { schedulersOf } from '../balance/schedulers.js';
 import { toWeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { Fingerprints } from '../kernel/real/fingerprints.js';
@@ -66,7 +67,7 @@ export class Agent implements AgentPort {
   readonly #underlay: Underlay;
   readonly #announcer: Announcer;
   readonly #status: StatusBook;
-  #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false };
+  #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
   #before: Wish;
@@ -167,6 +168,7 @@ export class Agent implements AgentPort {
     await this.#underlay.look();
     const can = await probe(this.#spaces);
     this.#balancer = chooseBalancer(this.options.lb, can);
+    this.store.balancing = { name: this.#balancer.name, schedulers: schedulersOf(this.#balancer) };
     this.#nftInet = can.nftInet;
     this.#gateway = await chooseGateway(this.#spaces, this.store, ({ code, message, hint }) =>
       this.log.warn({ code, hint }, message),

@@ -25,7 +25,7 @@ export function chooseBalancer(asked: Options['lb'], can: Capabilities): Balance
     throw new WeftError('WEFT_KERNEL_MISSING', 'the kernel has no IPVS', 'modprobe ip_vs, or use --lb nft');
   }
   const name = asked === 'auto' ? (can.ipvs ? 'ipvs' : 'nft') : asked;
-  return { name, bridgeConntrack: can.bridgeConntrack };
+  return { name, bridgeConntrack: can.bridgeConntrack, hash: can.nftHash };
 }
 
 /** How flows are remembered, in words for `weft status`. */

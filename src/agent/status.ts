@@ -1,4 +1,5 @@
 import type { Status } from '../api/agent.js';
+import { schedulerTrouble } from '../balance/schedulers.js';
 import { WeftError } from '../base/errors.js';
 import type { Spaces } from '../kernel/real/spaces.js';
 import { nameOf, type Stored } from '../model/registry.js';
@@ -45,7 +46,7 @@ export class StatusBook {
     const applied = loop.appliedRevision >= stored.revision;
     const draining = (stored.spec as { state?: string }).state === 'draining';
     const nameless = stored.table === 'sandboxes' && applied ? names.trouble(stored.id) : undefined;
-    const other = ports.trouble(name) ?? nameless;
+    const other = ports.trouble(name) ?? nameless ?? this.#unbalanced(stored);
     const phase = trouble || other !== undefined ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
     const before = this.#phases.get(name);
     const since = before?.phase === phase ? before.since : new Date(trouble?.since ?? Date.now()).toISOString();
@@ -57,6 +58,12 @@ export class StatusBook {
     if (warnings.length > 0) status.warnings = warnings;
     this.#phases.set(name, status);
     return status;
+  }
+
+  /** Why a service is balanced in another way than it asks for. */
+  #unbalanced(stored: Stored): string | undefined {
+    if (stored.table !== 'services') return undefined;
+    return schedulerTrouble(this.parts.chosen().balancer, stored as Stored<'services'>);
   }
 
   #warnings(network: Stored<'networks'>): string[] {
@@ -97,14 +104,22 @@ export class StatusBook {
   }
 
   #troubles(): Record<string, unknown>[] {
-    const { loop, names, ports } = this.parts;
-    const body = (code: 'WEFT_CONFLICT' | 'WEFT_UNAVAILABLE', object: string, message: string) => ({
+    const { store, loop, names, ports } = this.parts;
+    const body = (
+      code: 'WEFT_CONFLICT' | 'WEFT_NOT_SUPPORTED' | 'WEFT_UNAVAILABLE',
+      object: string,
+      message: string,
+    ) => ({
       object,
       ...new WeftError(code, message).toBody(),
     });
     return [
       ...loop.troubles().map((t) => ({ object: t.owner, ...t.error.toBody() })),
       ...[...ports.troubles()].map(([object, message]) => body('WEFT_CONFLICT', object, message)),
+      ...[...store.wish.services.values()].flatMap((service) => {
+        const message = this.#unbalanced(service as Stored);
+        return message === undefined ? [] : [body('WEFT_NOT_SUPPORTED', nameOf(service), message)];
+      }),
       ...names.troubles(loop.appliedRevision).map(({ object, message }) => body('WEFT_UNAVAILABLE', object, message)),
     ];
   }

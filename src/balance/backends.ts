@@ -11,8 +11,8 @@ export interface Backend {
   mac: Mac;
   /** Its endpoint is on this node. */
   local: boolean;
-  /** Takes new connections; otherwise it is draining and keeps the ones it has. */
-  active: boolean;
+  /** Its share of new connections, 0-65535; at 0 it is draining and keeps those it has. */
+  weight: number;
 }
 
 /**
@@ -24,7 +24,7 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
   const add = (ip: Ip | undefined, mac: Mac, local: boolean, state: BackendState, weight: number) => {
     // An endpoint on the move is known here and there for a moment: here counts.
     if (ip === undefined || family(ip) !== of || state === 'unhealthy' || found.has(ip)) return;
-    found.set(ip, { ip, mac, local, active: state === 'active' && weight > 0 });
+    found.set(ip, { ip, mac, local, weight: state === 'active' ? weight : 0 });
   };
   for (const { spec } of wish.endpoints.values()) {
     if (spec.service !== service || spec.network !== network) continue;
@@ -39,6 +39,9 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
   }
   return [...found.values()].sort((a, b) => Buffer.compare(ipBytes(a.ip), ipBytes(b.ip)));
 }
+
+/** Does it take new connections? */
+export const isActive = ({ weight }: Backend): boolean => weight > 0;
 
 const peerIndex = new WeakMap<Wish, Map<string, Stored<'peers'>[]>>();
 

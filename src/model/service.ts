@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { cidr, ip, labels, name, port, proto } from './scalars.js';
 
 export const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'] as const;
+export type Scheduler = (typeof SCHEDULERS)[number];
 
 /** One published port, or a range that maps 1:1. */
 export const publishSpec = z

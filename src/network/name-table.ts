@@ -1,4 +1,4 @@
-import { backendsOf } from '../balance/backends.js';
+import { backendsOf, isActive } from '../balance/backends.js';
 import { type Claims, claim, claimsOf, release } from '../base/claims.js';
 import { type Family, family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
@@ -207,7 +207,7 @@ function byService(wish: Wish, on: Stored<'networks'>, { id, spec }: Stored<'ser
 function activeBackends(wish: Wish, service: string, network: string, families: readonly Family[]): Ip[] {
   return families.flatMap((of) =>
     backendsOf(wish, service, network, of)
-      .filter((backend) => backend.active)
+      .filter(isActive)
       .map((backend) => backend.ip),
   );
 }

@@ -50,6 +50,8 @@ export interface BalancerChoice {
   name: 'ipvs' | 'nft';
   /** The kernel has nf_conntrack_bridge: flows are remembered by connection tracking, else in dynamic sets. */
   bridgeConntrack: boolean;
+  /** The kernel has nft_hash: balancer nft can choose by the client's address. */
+  hash: boolean;
 }
 
 /** Families of a network's subnets. */

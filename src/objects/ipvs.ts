@@ -6,6 +6,10 @@ export interface VirtualServer {
   family: Family;
   fwmark: number;
   scheduler: string;
+  /** Of `sh` and `mh`: clients of a server that drains get another instead of a refusal. */
+  fallback: boolean;
+  /** Seconds that a client stays with its server; 0: not at all. */
+  persistence: number;
 }
 
 /** A real server of a virtual server; always direct routing: only the destination MAC is chosen. */
@@ -25,7 +29,7 @@ export const virtualServerKind: Kind<VirtualServer> = {
   stage: () => STAGE.virtualServer,
   rank: () => 0,
   key: server,
-  same: (want, have) => differences(want, have, ['scheduler']),
+  same: (want, have) => differences(want, have, ['scheduler', 'fallback', 'persistence']),
   owns: (_have, where) => where.nsOwned,
   describe: (o) => `virtual server ${server(o)}`,
 };

@@ -6,7 +6,7 @@ import { hasInterfaces, isLocalScope, type Network } from '../model/network.js';
 import { SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
-import type { Service } from '../model/service.js';
+import type { Scheduler, Service } from '../model/service.js';
 import { checkDriver, checkDriverAgainst } from './check-driver.js';
 import { checkPlace, checkRoutes, checkSysctls } from './check-endpoint.js';
 import { endpointsOf, holdersOf } from './holders.js';
@@ -301,7 +301,7 @@ export function missing(what: string, id: string, command?: string): WeftError {
 }
 
 /** Refuses services that name absent networks, take used addresses, or ask for what is not there yet. */
-export function checkService(wish: Wish, id: string, spec: Service): void {
+export function checkService(wish: Wish, id: string, spec: Service, balancing: Balancing): void {
   for (const network of spec.networks) {
     const stored = wish.networks.get(network);
     if (!stored) throw missing('network', network, 'weft network ls');
@@ -318,7 +318,7 @@ export function checkService(wish: Wish, id: string, spec: Service): void {
       );
     }
   }
-  refuseUnsupported(id, spec);
+  refuseUnsupported(id, spec, balancing);
 }
 
 /** Refuses what has parts on several nodes on a network that has not. */
@@ -331,11 +331,23 @@ export function checkSpanning({ id, spec }: Stored<'networks'>, what: string): v
   );
 }
 
-function refuseUnsupported(id: string, spec: Service): void {
+/** What this node's balancer can do. */
+export interface Balancing {
+  name: string;
+  schedulers: readonly Scheduler[];
+}
+
+function refuseUnsupported(id: string, spec: Service, { name, schedulers }: Balancing): void {
+  if (!schedulers.includes(spec.scheduler)) {
+    throw new WeftError(
+      'WEFT_NOT_SUPPORTED',
+      `service "${id}": balancer ${name} of this node cannot do scheduler ${spec.scheduler}`,
+      `use ${schedulers.join(', ')}, or run the agents with --lb ipvs`,
+    );
+  }
   const refuse = (what: string, hint: string) => {
     throw new WeftError('WEFT_NOT_SUPPORTED', `service "${id}": ${what} is not supported yet`, hint);
   };
-  if (spec.scheduler !== 'rr') refuse(`scheduler ${spec.scheduler}`, 'use rr');
   if (spec.affinity > 0) refuse('affinity', 'leave it out');
   if (spec.clientIp === 'snat') refuse('client-ip snat', 'use preserve');
   for (const p of spec.publish) {

@@ -7,6 +7,7 @@ import { BODIES, SINGULAR, type Specs, type Stored, type Table, type Wish } from
 import { parseWith } from '../model/scalars.js';
 import { type Cursors, nextInterfaceName, withAllocated } from './allocate.js';
 import {
+  type Balancing,
   checkAddress,
   checkEndpoint,
   checkFamilies,
@@ -36,6 +37,7 @@ export interface Context {
   /** Numbers of published ports that were left to this node. */
   chosen: Chosen;
   surroundings: Surroundings;
+  balancing: Balancing;
 }
 
 /**
@@ -151,7 +153,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
       }
     }
     const spec = { ...body, vips: { ...body.vips, ...vips } };
-    checkService(context.wish, id, spec);
+    checkService(context.wish, id, spec, context.balancing);
     checkServicePorts(context.wish, id, spec, context.chosen);
     return spec;
   },

@@ -4,7 +4,9 @@ import type { Ip } from '../base/ip.js';
 import { endpointMac } from '../base/mac.js';
 import { BODIES, type Origin, SINGULAR, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
+import { SCHEDULERS } from '../model/service.js';
 import { Cursors, isCursorOf, keptAddresses } from './allocate.js';
+import type { Balancing } from './check.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS, type Tombstone } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
@@ -71,6 +73,8 @@ export class Store extends EventEmitter<StoreEvents> {
   #doubt: string | undefined;
   #peersKnown = true;
   #vtep: Ip | undefined;
+  /** What services may ask for. Everything, until the agent knows its balancer. */
+  balancing: Balancing = { name: 'ipvs', schedulers: SCHEDULERS };
   /** Nothing was on disk at the start. */
   fresh = false;
   /** Journal bytes after which the next snapshot is tried; grows when one fails. */
@@ -321,8 +325,8 @@ export class Store extends EventEmitter<StoreEvents> {
   }
 
   #context(cursors: Cursors, surroundings = NO_SURROUNDINGS): Context {
-    const { wish, self, probe } = this;
-    return { wish, self, cursors, probe, surroundings, chosen: (name) => this.chosenPort(name) };
+    const { wish, self, probe, balancing } = this;
+    return { wish, self, cursors, probe, surroundings, balancing, chosen: (name) => this.chosenPort(name) };
   }
 
   #leftOut(bodies: Partial<Record<Table, Record<string, unknown>>>): Mutation[] {

@@ -62,9 +62,9 @@ class FakeHost implements Host {
 
 const RUNS = Number(process.env.WEFT_CONTRACT_RUNS ?? 150);
 const BALANCERS: BalancerChoice[] = [
-  { name: 'nft', bridgeConntrack: true },
-  { name: 'nft', bridgeConntrack: false },
-  { name: 'ipvs', bridgeConntrack: false },
+  { name: 'nft', bridgeConntrack: true, hash: true },
+  { name: 'nft', bridgeConntrack: false, hash: true },
+  { name: 'ipvs', bridgeConntrack: false, hash: true },
 ];
 
 for (const balancer of BALANCERS) {

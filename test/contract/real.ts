@@ -212,9 +212,9 @@ async function choices(): Promise<[BalancerChoice, nftInet: boolean][]> {
   const dir = mkdtempSync(join(tmpdir(), 'weft-contract-probe-'));
   const spaces = new Spaces(loadNative(), dir);
   try {
-    const { ipvs, nftBridge, nftInet, bridgeConntrack } = await probe(spaces);
+    const { ipvs, nftBridge, nftInet, nftHash: hash, bridgeConntrack } = await probe(spaces);
     const names = [...(nftBridge ? (['nft'] as const) : []), ...(ipvs ? (['ipvs'] as const) : [])];
-    return names.map((name) => [{ name, bridgeConntrack }, nftInet]);
+    return names.map((name) => [{ name, bridgeConntrack, hash }, nftInet]);
   } finally {
     spaces.closeAll();
     spaces.unmountIfEmpty();

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { WeftError } from '../../src/base/errors.js';
 import { type Stored, TABLES, type Table, type Wish } from '../../src/model/registry.js';
+import { SCHEDULERS } from '../../src/model/service.js';
 import { Cursors } from '../../src/state/allocate.js';
 import { prepare } from '../../src/state/prepare.js';
 import { NO_SURROUNDINGS } from '../../src/state/surroundings.js';
@@ -129,6 +130,7 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
     fc.record({
       networks: fc.subarray(['a', 'b'], { minLength: 1 }),
       mode: fc.constantFrom('vip', 'dnsrr'),
+      scheduler: fc.constantFrom(...SCHEDULERS),
       publish: fc.subarray([
         { published: id === 'web' ? 8080 : 9090, target: 80 },
         { published: 9999, target: 80, mode: 'host' },
@@ -160,6 +162,7 @@ export function wishOf(stated: Bodies): Wish {
             cursors,
             probe: probeNetns,
             surroundings: NO_SURROUNDINGS,
+            balancing: { name: 'ipvs', schedulers: SCHEDULERS },
             chosen: () => undefined,
           },
           table,

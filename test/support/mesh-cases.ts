@@ -14,6 +14,7 @@ import {
   underlay,
   VIP,
 } from './mesh-lab.js';
+import { byReplica, schedulerCases } from './mesh-schedulers.js';
 import { inGuest, type Need, needs } from './needs.js';
 import type { Proto, Tally } from './traffic.js';
 import { PATIENCE_MS, type Traffic } from './traffic-port.js';
@@ -25,16 +26,6 @@ const NEEDS6: readonly Need[] = ['ip6tables-nat', 'ip6tables-notrack'];
 /** `b1 10.20.0.11` ten times, and so on. */
 function evenly(names: readonly string[], seen: string, times: number): Tally {
   return Object.fromEntries(names.map((name) => [`${name} ${seen}`, times]));
-}
-
-/** How often each replica answered, whoever it saw. */
-function byReplica(tally: Tally): Tally {
-  const out: Tally = {};
-  for (const [word, n] of Object.entries(tally)) {
-    const name = word.split(' ')[0] as string;
-    out[name] = (out[name] ?? 0) + n;
-  }
-  return out;
 }
 
 /** Flows that stay, some of each caller and protocol. */
@@ -133,6 +124,8 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
   }
 
   if (lb === 'ipvs') t.test('ipvsadm agrees', async (t) => ipvsadm(t, lab));
+
+  if (families.length === 1) schedulerCases(lab, of);
 
   t.test('a draining replica keeps its flows and gets no new one; removed, it loses them at once', async (t) => {
     const standing = new Standing(lab);

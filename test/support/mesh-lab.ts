@@ -161,6 +161,11 @@ export class MeshLab {
     return this.lab.exchangeGossip();
   }
 
+  /** States service web on every node, with these changes. */
+  async service(changes: Row): Promise<void> {
+    await Promise.all(NODES.map((i) => this.wish(i, { services: { web: { ...this.#web(), ...changes } } })));
+  }
+
   /** Changes a replica's endpoint on both networks, and tells everybody. */
   async change(name: Replica, changes: Row): Promise<void> {
     const { node } = REPLICAS[name];
@@ -210,6 +215,10 @@ export class MeshLab {
     return { vtep: underlay(node), addresses: { ingress: this.#each((of) => ingressAddress(100 + node, of)) } };
   }
 
+  #web(): Row {
+    return { networks: ['app'], vips: { app: this.#each((of) => VIP[of]) }, publish: PUBLISH };
+  }
+
   /** A node's own wish. */
   #wishOf(node: NodeNumber): Record<string, Row> {
     const here = REPLICA_NAMES.filter((name) => REPLICAS[name].node === node);
@@ -219,7 +228,7 @@ export class MeshLab {
         ingress: { subnets: this.#each((of) => SUBNETS.ingress[of]), vni: 4096, ingress: true },
       },
       nodes: { [`n${node}`]: this.nodeRow(node) },
-      services: { web: { networks: ['app'], vips: { app: this.#each((of) => VIP[of]) }, publish: PUBLISH } },
+      services: { web: this.#web() },
       sandboxes: Object.fromEntries([`c${node}`, ...here].map((name) => [name, {}])),
       endpoints: Object.assign(
         { [`c${node}:app`]: { addresses: this.#each((of) => appAddress(10 + node, of)) } },

@@ -9,7 +9,7 @@ export function plainWorld(wish: Wish, more: Partial<World> = {}): World {
     self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
     underlayMtu: 1500,
     smallPaths: new Map(),
-    balancer: { name: 'nft', bridgeConntrack: false },
+    balancer: { name: 'nft', bridgeConntrack: false, hash: true },
     nftInet: true,
     gateway: { 4: { subnet: '172.31.0.0/16', address: '172.31.0.1' } },
     number: (_space, _name, first) => first,

@@ -42,7 +42,7 @@ class Rig {
       self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
       underlayMtu: 1500,
       smallPaths: new Map(),
-      balancer: { name: balancer, bridgeConntrack: false },
+      balancer: { name: balancer, bridgeConntrack: false, hash: true },
       nftInet: true,
       gateway: { 4: gatewayOf('172.31.0.0/16') },
       number: (space, name, first) => store.number(space, name, first),

@@ -5,7 +5,7 @@ import { plainWorld } from '../support/world.js';
 
 /** Namespaces in which the balancer works. */
 function arenas(stated: Bodies): string[] {
-  const world = plainWorld(wishOf(stated), { balancer: { name: 'nft', bridgeConntrack: true } });
+  const world = plainWorld(wishOf(stated), { balancer: { name: 'nft', bridgeConntrack: true, hash: true } });
   const all = producers(world.wish).flatMap((producer) => produce(world, producer));
   const theirs = all.filter(({ because }) => /^(balancer|client) /.test(because));
   return [...new Set(theirs.map(({ ns }) => ns))].sort();

@@ -15,7 +15,7 @@ const world = (wish: Wish): World => ({
   self: { ...SELF, dataPathPort: 4789, addresses: { 4: SELF.vtep } },
   underlayMtu: 1500,
   smallPaths: new Map(),
-  balancer: { name: 'nft', bridgeConntrack: false },
+  balancer: { name: 'nft', bridgeConntrack: false, hash: true },
   nftInet: true,
   gateway: { 4: gatewayOf('172.31.0.0/16'), 6: gatewayOf('fd87:7765:6674:1::/64') },
   // A number by name alone: the order in which producers ask must not matter here.

@@ -19,10 +19,12 @@ import {
 import type { DataType } from '../../codec/nft/types.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import { BRIDGE } from '../../network/overlay/names.js';
-import type { Wants } from '../../network/world.js';
-import { IPPROTO } from '../backends.js';
+import type { Wants, World } from '../../network/world.js';
+import { type Backend, IPPROTO, isActive } from '../backends.js';
 import type { Arena, Assignment, Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
+import { schedulerOf } from '../schedulers.js';
+import { sharesOf } from '../turns.js';
 
 /** First firewall mark of IPVS services (design.md section 3). */
 const FIRST_MARK = 0x100;
@@ -73,13 +75,13 @@ export const ipvs: Balancer = {
     const { service, family, frontends, backends } = assignment;
     if (backends.length === 0) return;
     const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
-    const anyActive = backends.some((b) => b.active);
+    const anyActive = backends.some(isActive);
     for (const frontend of frontends) {
       for (const kind of Object.keys(CLASSES) as Class[]) {
         const protos = CLASSES[kind].filter((proto) => !frontend.port || frontend.port.proto === proto);
         if (protos.length === 0) continue;
         const mark = world.number('mark', markName(assignment, frontend.label, kind, arena), FIRST_MARK);
-        servers(arena, assignment, mark, wants);
+        servers(world, arena, assignment, mark, wants);
         for (const proto of protos) {
           const key = frontend.port
             ? frontendKey(family, frontend)
@@ -100,12 +102,22 @@ function markName({ service, network }: Assignment, label: string, kind: Class, 
   return `${service.id}/${network}/${arena.ingress ? label : kind}`;
 }
 
-function servers(arena: Arena, { service, family, backends }: Assignment, fwmark: number, wants: Wants): void {
+function servers(world: World, arena: Arena, assignment: Assignment, fwmark: number, wants: Wants): void {
+  const { service, family, backends } = assignment;
   const why = `service ${service.id}`;
-  wants.add(arena.ns, 'virtual-server', why, { family, fwmark, scheduler: 'rr' });
-  for (const { ip, active } of backends) {
-    wants.add(arena.ns, 'real-server', why, { family, fwmark, ip, weight: active ? 1 : 0 });
+  const scheduler = schedulerOf(world.balancer, service);
+  const fallback = scheduler === 'sh' || scheduler === 'mh';
+  wants.add(arena.ns, 'virtual-server', why, { family, fwmark, scheduler, fallback, persistence: 0 });
+  const weights = scheduler === 'sh' ? sharesInTable(backends) : backends.map(({ weight }) => weight);
+  for (const [i, { ip }] of backends.entries()) {
+    wants.add(arena.ns, 'real-server', why, { family, fwmark, ip, weight: weights[i] as number });
   }
+}
+
+/** `sh` deals its 256 buckets out by weight, one server after the other: with large weights the first would have all. */
+function sharesInTable(backends: readonly Backend[]): number[] {
+  const shares = sharesOf(backends.filter(isActive).map(({ weight }) => weight));
+  return backends.map((backend) => (isActive(backend) ? (shares.shift() as number) : 0));
 }
 
 /** Frontend (VIP and protocol, or address, protocol and port) → mark; SYNs have a map of their own. */

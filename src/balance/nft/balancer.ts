@@ -1,11 +1,14 @@
 import { type Family, family } from '../../base/ip.js';
 import { keyHex } from '../../codec/nft/types.js';
+import type { Scheduler } from '../../model/service.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import type { Backend, Frontend } from '../backends.js';
-import { backendId } from '../backends.js';
+import { backendId, isActive } from '../backends.js';
 import type { Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
-import { baseChains, familyTable, turnRule } from './table.js';
+import { schedulerOf } from '../schedulers.js';
+import { tableOf, turnsOf } from '../turns.js';
+import { baseChains, familyTable, hashRule, turnRule } from './table.js';
 
 /**
  * Chooses in the bridge: a chain of table `bridge weft` rewrites the destination MAC before the bridge forwards. What
@@ -31,19 +34,21 @@ export const nft: Balancer = {
   service(world, arena, { service, family: of, frontends, backends }, wants) {
     const tracked = world.balancer.bridgeConntrack;
     const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
-    const active = backends.filter((b) => b.active);
+    const active = backends.filter(isActive);
+    const hashed = HASHED.has(schedulerOf(world.balancer, service));
+    const turns = active.length === 0 ? [] : turnsFor(schedulerOf(world.balancer, service), active);
     for (const frontend of frontends) {
       if (tracked && !arena.ingress) clientSide(w, of, frontend, backends);
       for (const backend of backends) {
         const key = frontendKey(of, frontend, [['mark', backendId(backend.ip)]]);
-        w.element(`${backend.active ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
+        w.element(`${isActive(backend) ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
       }
       if (active.length === 0) continue;
       const chain = `${arena.ingress ? `pub${of}` : 'svc'}-${service.id}-${frontend.label}`;
-      for (const [turn, backend] of active.entries()) {
-        w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', backendId(backend.ip)));
+      for (const [turn, id] of turns.entries()) {
+        w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', id));
       }
-      w.chain(chain, [turnRule(arena, of, active.length, tracked)]);
+      w.chain(chain, [(hashed ? hashRule : turnRule)(arena, of, turns.length, tracked)]);
       w.element(`svc${of}`, frontendKey(of, frontend), `goto ${chain}`);
     }
   },
@@ -61,6 +66,18 @@ export const nft: Balancer = {
     w.element(`replies${of}`, hex(words[of].address, own));
   },
 };
+
+/** Schedulers that choose by the client's address. Here both are consistent: `sh` is no other than `mh`. */
+const HASHED: ReadonlySet<Scheduler> = new Set(['sh', 'mh']);
+
+/** Ids of backends by slot: in the order of their turns, or as the hash of a client finds them. */
+function turnsFor(scheduler: Scheduler, active: readonly Backend[]): number[] {
+  const ids = active.map(({ ip }) => backendId(ip));
+  const weights = active.map(({ weight }) => (scheduler === 'rr' ? 1 : weight));
+  const names = active.map(({ ip }) => ip);
+  const turns = HASHED.has(scheduler) ? tableOf(names, weights) : turnsOf(ids, weights);
+  return turns.map((i) => ids[i] as number);
+}
 
 /** Which replies belong to clients of this node, and which tasks here may choose themselves. */
 function clientSide(w: TableWriter, of: Family, frontend: Frontend, backends: readonly Backend[]): void {

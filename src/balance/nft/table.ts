@@ -11,6 +11,7 @@ import {
   inSet,
   is,
   isNot,
+  jhash,
   jump,
   learn,
   map,
@@ -24,6 +25,7 @@ import {
   TCP_FIN,
   TCP_RST,
   TCP_SYN,
+  type Term,
   tcp,
   th,
   value,
@@ -122,8 +124,19 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
 
 /** The rule of a service's own chain: the next backend in turn, noted, and on to `learn`. */
 export function turnRule(arena: Arena, of: Family, slots: number, tracked: boolean): Statement[] {
-  const terms = frontendTerms(arena, of);
-  return [set(memory(tracked), map([...terms, numgen('inc', slots)], `slot${of}`)), goto(`learn${of}`)];
+  return slotRule(arena, of, numgen('inc', slots), tracked);
+}
+
+/** Every node hashes alike: a client has the same backend through any of them. ("weft") */
+const SEED = 0x77656674;
+
+/** The same where the client's address decides. */
+export function hashRule(arena: Arena, of: Family, slots: number, tracked: boolean): Statement[] {
+  return slotRule(arena, of, jhash(words[of].saddr, slots, SEED), tracked);
+}
+
+function slotRule(arena: Arena, of: Family, slot: Term<'mark'>, tracked: boolean): Statement[] {
+  return [set(memory(tracked), map([...frontendTerms(arena, of), slot], `slot${of}`)), goto(`learn${of}`)];
 }
 
 function trackedChains(w: TableWriter, arena: Arena, of: Family, toBackend: Statement): void {

@@ -15,7 +15,13 @@ import {
   setDest,
   setService,
 } from '../../codec/ipvs/commands.js';
-import { fullNetmask, type MarkKey } from '../../codec/ipvs/service.js';
+import {
+  fullNetmask,
+  IP_VS_SVC_F_PERSISTENT,
+  IP_VS_SVC_F_SCHED1,
+  type MarkKey,
+  type VirtualServerState,
+} from '../../codec/ipvs/service.js';
 import { NETLINK_GENERIC } from '../../codec/netlink.js';
 import type { RealServer, VirtualServer } from '../../objects/ipvs.js';
 import type { Ns } from '../../objects/kind.js';
@@ -44,7 +50,7 @@ export class Ipvs {
     const ipvs = await this.open(ns);
     if (!ipvs) return [];
     const rows = await ipvs.socket.exchange((w, seq) => dumpServices(w, { family: ipvs.family, seq }));
-    return rows.map(decodeService).flatMap(({ key, scheduler }) => ('fwmark' in key ? [{ ...key, scheduler }] : []));
+    return rows.map(decodeService).flatMap(virtualServer);
   }
 
   /** Sends one command per operation as a batch. */
@@ -67,6 +73,13 @@ export async function ipvsFamily(socket: NetlinkSocket): Promise<number | undefi
   const answers = await socket.exchange((w, seq) => getFamily(w, { name: IPVS_GENL_NAME, seq }), true);
   const [message] = answers;
   return message && decodeFamily(message).id;
+}
+
+/** Those by firewall mark; the others are nobody's of ours. */
+function virtualServer({ key, scheduler, flags, timeout }: VirtualServerState): VirtualServer[] {
+  if (!('fwmark' in key)) return [];
+  const persistence = flags & IP_VS_SVC_F_PERSISTENT ? timeout : 0;
+  return [{ ...key, scheduler, fallback: (flags & IP_VS_SVC_F_SCHED1) !== 0, persistence }];
 }
 
 const keyOf = (o: { family: 4 | 6; fwmark: number }): MarkKey => ({ family: o.family, fwmark: o.fwmark });
@@ -92,8 +105,8 @@ export class VirtualServerPort implements KindPort<VirtualServer> {
       const whole = {
         key: keyOf(want),
         scheduler: want.scheduler,
-        flags: 0,
-        timeout: 0,
+        flags: (want.fallback ? IP_VS_SVC_F_SCHED1 : 0) | (want.persistence > 0 ? IP_VS_SVC_F_PERSISTENT : 0),
+        timeout: want.persistence,
         netmask: fullNetmask(want.family),
       };
       if (op.verb === 'add') newService(w, to, whole);

@@ -7,7 +7,10 @@ import {
   CT_ESTABLISHED,
   counter,
   ct,
+  is,
   isNot,
+  jhash,
+  meta,
   notrack,
   raw,
   rule,
@@ -30,11 +33,15 @@ export interface Capabilities {
   nftInet: boolean;
   /** nf_conntrack_bridge. */
   bridgeConntrack: boolean;
+  /** nft_hash. */
+  nftHash: boolean;
   /** What `iptables-restore --version` says, undefined where it is not installed. */
   iptables: string | undefined;
 }
 
 const PROBE = '.probe';
+/** A hash of what any frame has. */
+const inSlot = is(jhash(meta.protocol, 2, 1), 0);
 
 export async function probe(spaces: Spaces): Promise<Capabilities> {
   spaces.remove(PROBE);
@@ -52,6 +59,7 @@ export async function probe(spaces: Spaces): Promise<Capabilities> {
       nftBridge: await accepts(space, 'bridge', [accept]),
       nftInet: await accepts(space, 'inet', [isNot(raw('transport', 12, 3), 0), notrack, counter]),
       bridgeConntrack: await accepts(space, 'bridge', [anyOf(ct.state, CT_ESTABLISHED), accept]),
+      nftHash: await accepts(space, 'bridge', [inSlot]),
       iptables: await versionOf(space, 'iptables-restore'),
     };
   } finally {

@@ -1,6 +1,6 @@
 import type { CtKey, MetaKey } from '../expr/load.js';
 import type { Expr } from '../expr.js';
-import type { DataType, RawField } from '../types.js';
+import { type DataType, fieldBytes, type RawField } from '../types.js';
 
 /*
  * What rules speak of, in nft's words: `ip.daddr`, `tcp.dport`, `ct.mark`. A term knows its type, how to load it into a register
@@ -131,6 +131,19 @@ export const CT_UNTRACKED = 1 << 6;
 /** 0..modulus-1 in turn (`inc`) or by lot; typed `mark` so that maps of it can be listed and loaded by nft. */
 export function numgen(mode: 'inc' | 'random', modulus: number, offset = 0): Term<'mark'> {
   return { type: 'mark', needs: [], load: (dreg) => [{ expr: 'numgen', dreg, modulus, mode, offset }] };
+}
+
+/** 0..modulus-1 by the hash of a term, nft's `jhash`; typed as `numgen` is. */
+export function jhash(of: Term<DataType>, modulus: number, seed: number): Term<'mark'> {
+  const length = fieldBytes(of.type);
+  return {
+    type: 'mark',
+    needs: of.needs,
+    load: (dreg) => [
+      ...of.load(dreg),
+      { expr: 'hash', sreg: dreg, dreg, length, modulus, seed, offset: 0, type: 'jenkins' },
+    ],
+  };
 }
 
 /** Bytes at a fixed place of the packet, nft's `@th,96,24` (which counts bits). */
