@@ -9,6 +9,11 @@ const PROGRAM = fileURLToPath(new URL('traffic.js', import.meta.url));
 /** Milliseconds to wait for an answer where none is expected to be long in coming; guests are slow. */
 export const PATIENCE_MS = process.env.WEFT_GUEST === undefined ? 1500 : 5000;
 
+/** Where the local ports of a process begin; the next one's begin that much later, and no test has more than 15. */
+const FIRST_PORT = 10_000;
+const PORTS_EACH = 1500;
+let processes = 0;
+
 /** Servers and clients in one namespace. */
 export class Traffic {
   readonly #child: ChildProcess;
@@ -20,7 +25,8 @@ export class Traffic {
     readonly name: string,
     netns: string,
   ) {
-    this.#child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...process.execArgv, PROGRAM], {
+    const first = String(FIRST_PORT + PORTS_EACH * (processes++ % 15));
+    this.#child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...process.execArgv, PROGRAM, first], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     const lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream });

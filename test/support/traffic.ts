@@ -40,9 +40,10 @@ export interface TrafficAnswer {
 
 /**
  * Each flow has a local port of its own: where a port is drawn twice, UDP finds the flow of before and its backend.
- * Below the ephemeral ports (32768), so that nothing else is there.
+ * Below the ephemeral ports (32768), so that nothing else is there. Processes begin apart: callers of one node's containers
+ * and of the node itself look the same to a backend.
  */
-let nextPort = 10_000;
+let nextPort = Number(process.argv[2]);
 const localPort = (): number => nextPort++;
 
 const servers = new Map<number, { tcp: net.Server; udp: dgram.Socket[]; connections: Set<net.Socket> }>();
