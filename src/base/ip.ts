@@ -25,7 +25,7 @@ export function ipBytes(text: Ip): Uint8Array {
 
 /** Canonical text of 4 or 16 bytes in network order. */
 export function ipText(bytes: Uint8Array): Ip {
-  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
+  if (bytes.length === 4) return bytes.join('.');
   if (bytes.length !== 16) throw new RangeError(`an address has 4 or 16 bytes, not ${bytes.length}`);
   return text6(bytes);
 }
@@ -132,5 +132,5 @@ function text6(bytes: Uint8Array): string {
       .join(':');
   // RFC 5952 section 5: a v4-mapped address shows its last 32 bits as a dotted quad.
   if (best === 0 && length === 5 && g[5] === 0xffff) return `::ffff:${ipText(bytes.subarray(12))}`;
-  return best < 0 ? hex(0, 8) : `${hex(0, best)}::${hex(best + length, 8)}`;
+  return best < 0 ? hex(0, 8) : [hex(0, best), hex(best + length, 8)].join('::');
 }

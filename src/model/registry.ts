@@ -64,4 +64,5 @@ export interface Wish {
   readonly peers: ReadonlyMap<string, Stored<'peers'>>;
 }
 
-export const nameOf = (o: { table: Table; id: string }): string => `${SINGULAR[o.table]}/${o.id}`;
+/** In one piece: a template leaves a chain of pieces, and an agent keeps one name for each of its peers. */
+export const nameOf = (o: { table: Table; id: string }): string => [SINGULAR[o.table], o.id].join('/');

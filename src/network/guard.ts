@@ -21,6 +21,8 @@ const INNER_SOURCE = { base: 'transport', offset: 22, bytes: 6 } as const;
 const vniTerm = raw(VNI.base, VNI.offset, VNI.bytes);
 const innerSource = raw(INNER_SOURCE.base, INNER_SOURCE.offset, INNER_SOURCE.bytes);
 
+const PEERS = { 4: 'peers4', 6: 'peers6' } as const;
+
 /** Does this node carry a network with a tunnel? */
 export const carriesOverlay = (world: World): boolean =>
   [...world.wish.networks.values()].some((n) => n.spec.driver === 'overlay' && isHere(world, n));
@@ -40,10 +42,10 @@ export function guard(world: World, wants: Wants): void {
   const { address, saddr, daddr } = words[of];
   const w = writer(wants, 'guard of the data path port');
   const toPort = is(udp.dport, dataPathPort);
-  const fromPeer: Statement = inSet([saddr, vniTerm, innerSource], `peers${of}`);
+  const fromPeer: Statement = inSet([saddr, vniTerm, innerSource], PEERS[of]);
   w.table();
   w.set('vnis', { key: [VNI] });
-  w.set(`peers${of}`, { key: [address, VNI, INNER_SOURCE] });
+  w.set(PEERS[of], { key: [address, VNI, INNER_SOURCE] });
   const own: Statement = { needs: fromPeer.needs, exprs: [] };
   w.chain(
     GUARD_CHAIN,
@@ -74,9 +76,9 @@ export function guardNetwork(world: World, network: Stored<'networks'>, wants: W
 export function guardKnows(world: World, network: Stored<'networks'>, mac: Mac, vtep: Ip, wants: Wants): void {
   const of = family(world.self.vtep);
   if (!world.nftInet || family(vtep) !== of) return;
-  const w = writer(wants, `${mac} at ${vtep}`);
+  const w = writer(wants, wants.owner);
   for (const vni of vnisOf(network)) {
-    for (const source of [mac, bridgeMac(vtep)]) w.element(`peers${of}`, elementKey(vtep, vni, source));
+    for (const source of [mac, bridgeMac(vtep)]) w.element(PEERS[of], elementKey(vtep, vni, source));
   }
 }
 

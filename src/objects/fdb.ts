@@ -26,7 +26,7 @@ export const fdbKind: Kind<Fdb> = {
   stages: [STAGE.neighbour],
   stage: () => STAGE.neighbour,
   rank: () => 0,
-  key: (o) => (o.mac === ALL_ZERO ? `${o.dev} ${o.mac} ${o.dst}` : `${o.dev} ${o.mac}`),
+  key: (o) => (o.mac === ALL_ZERO ? [o.dev, o.mac, o.dst] : [o.dev, o.mac]).join(' '),
   same(want, have) {
     if (want.dst !== have.dst) return `points to ${have.dst ?? 'nowhere'}, wanted ${want.dst ?? 'nowhere'}`;
     if (want.bridge === have.bridge) return '';

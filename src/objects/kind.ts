@@ -54,7 +54,10 @@ export interface Kind<T> {
   stage(o: T): number;
   /** Order inside a stage, ascending for additions: bridges before their ports. */
   rank(o: T): number;
-  /** Two objects of one namespace with the same key are the same thing. */
+  /**
+   * Two objects of one namespace with the same key are the same thing. Kinds of which there are tens of thousands put it
+   * together with `join`, which makes one piece of text: what templates make is kept in pieces, half as large again.
+   */
   key(o: T): string;
   /** '' when the kernel's object satisfies the wish, else why not, in words. Only what the wish states is compared. */
   same(want: T, have: T): string;

@@ -16,7 +16,7 @@ export const neighbourKind: Kind<Neighbour> = {
   stages: [STAGE.neighbour],
   stage: () => STAGE.neighbour,
   rank: () => 0,
-  key: (o) => `${o.dev} ${o.ip}`,
+  key: (o) => [o.dev, o.ip].join(' '),
   same: (want, have) => (want.mac === have.mac ? '' : `is at ${have.mac}, wanted ${want.mac}`),
   owns: (have, where) => where.nsOwned || have.protocol === WEFT_PROTOCOL,
   describe: (o) => `neighbour ${o.ip} at ${o.mac} dev ${o.dev}`,

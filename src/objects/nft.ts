@@ -56,10 +56,11 @@ export const nftKind: Kind<NftObject> = {
   stage: (o) => (o.family === 'inet' ? STAGE.guard : STAGE.nft),
   rank: (o) => RANK[o.what],
   key(o) {
-    const at = `${o.what} ${o.family} ${o.table}`;
-    if (o.what === 'table') return at;
-    if (o.what === 'chain') return `${at} ${o.chain}`;
-    return o.what === 'set' ? `${at} ${o.set}` : `${at} ${o.set} ${o.key}`;
+    const at = [o.what, o.family, o.table];
+    if (o.what === 'chain') at.push(o.chain);
+    else if (o.what === 'set') at.push(o.set);
+    else if (o.what === 'element') at.push(o.set, o.key);
+    return at.join(' ');
   },
   same(want, have) {
     if (want.what === 'set' && have.what === 'set') return want.shape === have.shape ? '' : 'its shape differs';

@@ -63,20 +63,17 @@ export class Desired {
     const before = this.#producers.get(producer) ?? [];
     const known = new Map(before.map((old) => [this.#id(old), old]));
     const kept = new Set<string>();
-    const claims: Wanted[] = [];
-    for (const claim of wanted) {
+    // A list that is mapped has room for what is in it; one that grows has room for 17.
+    const claims = wanted.map((claim) => {
       const id = before.length > 0 ? this.#id(claim) : '';
       const old = known.get(id);
       kept.add(id);
-      if (old && sameJson(old.object, claim.object)) {
-        claims.push(old);
-        continue;
-      }
+      if (old && sameJson(old.object, claim.object)) return old;
       const key = this.#key(claim);
       this.#claim(claim, key);
-      claims.push(claim);
       dirt.add(claim.ns, claim.kind, key);
-    }
+      return claim;
+    });
     for (const [id, old] of known) {
       if (kept.has(id)) continue;
       const key = this.#key(old);

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { WeftError } from '../base/errors.js';
 import { isLocalScope, type Network } from '../model/network.js';
+import type { Peer } from '../model/peer.js';
 import { BODIES, type Stored, type Table, type Wish } from '../model/registry.js';
 import { parseWith } from '../model/scalars.js';
 import { checkId, checkNetworkAlone } from './check.js';
-import { withGateways, withMac } from './defaults.js';
+import { keptPeer, shared, withGateways } from './defaults.js';
 import { checkVnis } from './overlay.js';
 import type { Mutation } from './wish.js';
 
@@ -75,7 +76,7 @@ export function parseGossipRow(line: string, n: number): GossipRow {
   if (row.op === 'set') {
     checkId(row.table, row.key as string);
     value = parseWith(BODIES[row.table], row.value, `gossip line ${n}`);
-    if (row.table === 'peers') value = withMac(value as { address: string; mac?: string });
+    if (row.table === 'peers') value = keptPeer(value as Peer);
     if (row.table === 'networks') {
       value = withGateways(value as Network);
       refuseLocal(row.key as string, value as Network);
@@ -83,7 +84,8 @@ export function parseGossipRow(line: string, n: number): GossipRow {
     }
     requireAllocated(row.table, row.key as string, value);
   }
-  return { table: row.table, op: row.op, key: row.key ?? '', node: row.node ?? '', ltime: row.ltime ?? 0, value };
+  const node = shared.text(row.node ?? '');
+  return { table: row.table, op: row.op, key: row.key ?? '', node, ltime: row.ltime ?? 0, value };
 }
 
 /** A network of one node is nobody else's business. */

@@ -23,7 +23,7 @@ import {
   missing,
 } from './check.js';
 import { checkBackendPorts, checkSandboxPorts, checkServicePorts } from './check-ports.js';
-import { withGateways, withMac } from './defaults.js';
+import { keptPeer, withGateways } from './defaults.js';
 import { checkVnis } from './overlay.js';
 import { checkSurroundings, chosenSubnets, type Surroundings } from './surroundings.js';
 import { checkVtep } from './vtep.js';
@@ -191,7 +191,7 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
     checkFamilies([body.address, body.addressV6 ?? []].flat());
     for (const ip of [body.address, body.addressV6 ?? []].flat()) checkAddress(context.wish, network, ip, `peer ${id}`);
     checkVtep(context.self.vtep, body.vtep, `peer "${id}"`);
-    return withMac(body);
+    return keptPeer(body);
   },
 };
 

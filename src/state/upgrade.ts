@@ -1,5 +1,7 @@
 import type { z } from 'zod';
+import type { Peer } from '../model/peer.js';
 import { BODIES, type Stored, TABLES, type Table } from '../model/registry.js';
+import { keptPeer, shared } from './defaults.js';
 
 /** Fields of each table that have a value where nothing is given, or parts that have. */
 const FIELDS = Object.fromEntries(
@@ -25,5 +27,8 @@ export function upgraded(stored: Stored): Stored {
     const { success, data } = schema.safeParse(value);
     if (success) filled[field] = data;
   }
-  return { ...stored, spec: { ...spec, ...filled } as unknown as Stored['spec'] };
+  const whole = { ...spec, ...filled } as unknown as Stored['spec'];
+  if (stored.table !== 'peers') return { ...stored, spec: whole };
+  const { node } = stored;
+  return { ...stored, spec: keptPeer(whole as Peer), ...(node !== undefined && { node: shared.text(node) }) };
 }

@@ -74,32 +74,23 @@ export const overlay: NetworkDriver = {
     if (vtep === world.self.vtep || isLocal(world, network.id, address)) return;
     const ns = networkNs(network.id);
     const lane = laneOf(network.spec, address);
-    const why = `peer ${peer.id}`;
     for (const ip of [address, addressV6]) {
       // The device answers ARP and ND for it (`proxy`), so that no request crosses the underlay.
-      if (ip !== undefined) wants.add(ns, 'neighbour', why, { dev: vxlanName(lane), ip, mac });
+      if (ip !== undefined) wants.add(ns, 'neighbour', wants.owner, { dev: vxlanName(lane), ip, mac });
     }
-    tunnelRows(world, network, lane, mac, vtep, why, wants);
+    tunnelRows(world, network, lane, mac, vtep, wants);
   },
 
   node(world, network, node, wants) {
     const { vtep, addresses } = node.spec;
     const own = primary(addresses[network.id] ?? []);
     if (own === undefined || vtep === world.self.vtep) return;
-    tunnelRows(world, network, laneOf(network.spec, own), endpointMac(own), vtep, `node ${node.id}`, wants);
+    tunnelRows(world, network, laneOf(network.spec, own), endpointMac(own), vtep, wants);
   },
 };
 
 /** Where a remote MAC lives: in the VXLAN device (which VTEP) and in the bridge (which port; else it floods). */
-function tunnelRows(
-  world: World,
-  network: Stored<'networks'>,
-  lane: number,
-  mac: Mac,
-  dst: Ip,
-  why: string,
-  wants: Wants,
-): void {
+function tunnelRows(world: World, network: Stored<'networks'>, lane: number, mac: Mac, dst: Ip, wants: Wants): void {
   guardKnows(world, network, mac, dst, wants);
-  wants.add(networkNs(network.id), 'fdb', why, { dev: vxlanName(lane), mac, dst, bridge: true });
+  wants.add(networkNs(network.id), 'fdb', wants.owner, { dev: vxlanName(lane), mac, dst, bridge: true });
 }
