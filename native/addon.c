@@ -102,6 +102,7 @@ NAPI_MODULE_INIT() {
       {"monitorStop", monitor_stop},
       {"exec", exec_program},
       {"socketOpen", socket_open},
+      {"packetOpen", packet_open},
       {"packetSend", packet_send},
       {"sysctlRead", sysctl_read},
       {"sysctlWrite", sysctl_write},

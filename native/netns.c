@@ -128,7 +128,7 @@ napi_value unmount(napi_env env, napi_callback_info cbinfo) {
 }
 
 /* The list exists so that an environment that ends early (a terminated worker) holds no namespace alive. */
-static napi_value tracked_fd(struct call *call, int fd) {
+napi_value tracked_fd(struct call *call, int fd) {
   struct weft *weft = call->weft;
   if (weft->netns_count == weft->netns_room) {
     size_t room = weft->netns_room ? weft->netns_room * 2 : 16;

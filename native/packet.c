@@ -5,8 +5,8 @@
 #include <netpacket/packet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 /* ---- whole frames out of an interface ---- */
 
@@ -16,24 +16,30 @@ struct frame {
 };
 
 struct packets {
-  const char *device;
   struct frame *frames;
   uint32_t count;
 };
 
-/* Protocol 0: the socket receives nothing. */
-static int send_here(void *arg) {
-  const struct packets *packets = arg;
-  struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(packets->device)};
-  if (to.sll_ifindex == 0) return errno;
-  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), err = 0;
-  if (fd < 0) return errno;
-  for (uint32_t i = 0; i < packets->count && !err; i++) {
+/* A place_fn. Protocol 0: the socket receives nothing. */
+static int open_here(void *arg) {
+  int *fd = arg;
+  *fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+  return *fd < 0 ? errno : 0;
+}
+
+/* The socket's namespace is the one that is asked for the device, whichever the thread is in. */
+static int send_all(int fd, const char *device, const struct packets *packets) {
+  struct ifreq request = {0};
+  size_t len = strlen(device);
+  if (len >= sizeof request.ifr_name) return ENODEV;
+  memcpy(request.ifr_name, device, len);
+  if (ioctl(fd, SIOCGIFINDEX, &request)) return errno;
+  struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = request.ifr_ifindex};
+  for (uint32_t i = 0; i < packets->count; i++) {
     const struct frame *frame = &packets->frames[i];
-    if (sendto(fd, frame->at, frame->len, 0, (const struct sockaddr *)&to, sizeof to) < 0) err = errno;
+    if (sendto(fd, frame->at, frame->len, 0, (const struct sockaddr *)&to, sizeof to) < 0) return errno;
   }
-  close(fd);
-  return err;
+  return 0;
 }
 
 static bool read_frames(struct call *call, size_t i, struct packets *packets) {
@@ -53,19 +59,26 @@ static bool read_frames(struct call *call, size_t i, struct packets *packets) {
   return true;
 }
 
+napi_value packet_open(napi_env env, napi_callback_info cbinfo) {
+  struct call call;
+  int netns_fd = -1, fd = -1;
+  if (!call_begin(env, cbinfo, "packetOpen", &call) || !arg_fd(&call, 0, "netnsFd", true, &netns_fd)) return NULL;
+  int err = run_in(netns_fd, -1, open_here, &fd);
+  return err ? throw_errno(&call, err, NULL) : tracked_fd(&call, fd);
+}
+
 napi_value packet_send(napi_env env, napi_callback_info cbinfo) {
   struct call call;
   struct packets packets = {0};
   char *device = NULL;
-  int netns_fd = -1;
-  if (!call_begin(env, cbinfo, "packetSend", &call) || !arg_fd(&call, 0, "netnsFd", true, &netns_fd) ||
+  int fd = -1;
+  if (!call_begin(env, cbinfo, "packetSend", &call) || !arg_fd(&call, 0, "fd", false, &fd) ||
       !arg_string(&call, 1, "device", &device)) {
     return NULL;
   }
-  packets.device = device;
   napi_value result = NULL;
   if (read_frames(&call, 2, &packets)) {
-    int err = run_in(netns_fd, -1, send_here, &packets);
+    int err = send_all(fd, device, &packets);
     result = err ? throw_errno(&call, err, device) : js_undefined(env);
   }
   free(packets.frames);

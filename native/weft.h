@@ -47,7 +47,7 @@ struct weft {
   struct nl_pool *pool; /* started by the first asynchronous transaction */
   struct monitor *monitors;
   struct exec_job *execs;
-  int *netns_fds; /* opened by netnsOpen and netnsOpenPid, closed with the environment */
+  int *netns_fds; /* opened by netnsOpen, netnsOpenPid and packetOpen, closed with the environment */
   size_t netns_count, netns_room;
   uint8_t *scratch; /* NL_DATAGRAM_MAX bytes for synchronous transactions */
 };
@@ -145,6 +145,9 @@ struct nl_exchange {
 const char *nl_check_batch(const uint8_t *at, size_t len, struct nl_range *range);
 int nl_exchange(const struct nl_exchange *exchange);
 
+/* netns.c: a descriptor that keeps a namespace alive, as a number; closed with the environment at the latest. */
+napi_value tracked_fd(struct call *call, int fd);
+
 /* Teardown, in the order in which addon.c calls them. */
 void monitors_end(struct weft *weft);
 void execs_end(struct weft *weft);
@@ -171,6 +174,7 @@ napi_value monitor_ignore(napi_env env, napi_callback_info cbinfo);
 napi_value monitor_stop(napi_env env, napi_callback_info cbinfo);
 napi_value exec_program(napi_env env, napi_callback_info cbinfo);
 napi_value socket_open(napi_env env, napi_callback_info cbinfo);
+napi_value packet_open(napi_env env, napi_callback_info cbinfo);
 napi_value packet_send(napi_env env, napi_callback_info cbinfo);
 napi_value sysctl_read(napi_env env, napi_callback_info cbinfo);
 napi_value sysctl_write(napi_env env, napi_callback_info cbinfo);

@@ -77,7 +77,7 @@ export class Announcer {
       const space = this.spaces.open(ns);
       if (!space) continue;
       try {
-        this.spaces.native.packetSend(space.fd, dev, frames);
+        space.sendFrames(dev, frames);
       } catch (error) {
         // The interface went in the meantime, or is down: nobody is there to hear it.
         if (!['ENODEV', 'ENETDOWN', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? ''))

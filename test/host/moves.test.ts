@@ -138,9 +138,10 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
     await n1.must('connect', 'thief', 'app', '--ip', '10.20.0.66', '--wait');
     const native = loadNative();
     const ns = native.netnsOpen(n1.pin('thief'));
-    t.teardown(() => native.closeFd(ns));
+    const packets = native.packetOpen(ns);
+    t.teardown(() => [ns, packets].forEach((fd) => native.closeFd(fd)));
     for (const mac of ['02:42:0a:14:00:0b', '02:42:0a:14:00:0c'])
-      native.packetSend(ns, 'eth0', [announcement('10.20.0.99', mac)]);
+      native.packetSend(packets, 'eth0', [announcement('10.20.0.99', mac)]);
     t.ok(await reaches(n2, 'c2', '10.20.0.11'), 'of a container here');
     t.ok(await reaches(n1, 'c1', '10.20.0.12'), 'of one elsewhere');
     t.ok(await reaches(n1, 'thief', '10.20.0.11'), 'itself it is as well off as before');

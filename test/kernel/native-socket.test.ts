@@ -107,15 +107,18 @@ if (needs(t, ['root', 'ip'])) {
       await world.must(fd, `ip ${command}`);
     const received = async () => JSON.parse(await world.must(fd, 'ip -s -j link show vb'))[0].stats64.rx.packets;
     const before = await received();
-    native.packetSend(fd, 'va', [Buffer.alloc(60, 0xff), Buffer.alloc(1514, 0xff)]);
+    const packets = native.packetOpen(fd);
+    t.teardown(() => native.closeFd(packets));
+    native.packetSend(packets, 'va', [Buffer.alloc(60, 0xff), Buffer.alloc(1514, 0xff)]);
     t.ok((await received()) >= before + 2);
     for (const [device, frames, code] of [
       ['none', [], 'ENODEV'],
+      ['longer-than-a-name', [], 'ENODEV'],
       ['va', [Buffer.alloc(2000)], 'EMSGSIZE'],
       ['va', ['text'], 'EINVAL'],
     ] as const) {
       t.match(
-        thrownBy(() => native.packetSend(fd, device, frames as never)),
+        thrownBy(() => native.packetSend(packets, device, frames as never)),
         { code },
       );
     }

@@ -107,7 +107,7 @@ export interface Native {
   /** The namespace of a process (its main thread). @throws ENOENT: no such process. */
   netnsOpenPid(pid: number): number;
   netnsIdentity(netnsFd: number): NamespaceIdentity;
-  /** Close a descriptor of `netnsOpen`, `netnsOpenPid`, or of `socketOpen` where nothing has adopted it. */
+  /** Close a descriptor of `netnsOpen`, `netnsOpenPid`, `packetOpen`, or of `socketOpen` where nothing has adopted it. */
   closeFd(fd: number): void;
   /**
    * Make `dir` a mount of its own with shared propagation, as `ip netns` does with /run/netns; done already is success.
@@ -180,8 +180,13 @@ export interface Native {
    */
   socketOpen(netnsFd: number, options: SocketOptions): { fd: number; port: number };
 
-  /** Send whole Ethernet frames out of an interface of a namespace, in order. @throws ENODEV, ENETDOWN, EMSGSIZE */
-  packetSend(netnsFd: number, device: string, frames: readonly Buffer[]): void;
+  /**
+   * A packet socket in a namespace, which receives nothing; `closeFd` it. Closing waits for the kernel's other
+   * processors (5 ms), so it is worth keeping.
+   */
+  packetOpen(netnsFd: number): number;
+  /** Send whole Ethernet frames out of an interface of the socket's namespace, in order. @throws ENODEV, ENETDOWN, EMSGSIZE */
+  packetSend(fd: number, device: string, frames: readonly Buffer[]): void;
 
   /** Values below /proc/sys ("net/ipv4/ip_forward"), without the final newline; null where a file cannot be read. */
   sysctlRead(netnsFd: number, paths: string[]): (string | null)[];

@@ -67,6 +67,13 @@ export class Space {
     return socket;
   }
 
+  /** Sends whole Ethernet frames out of one of its interfaces. @throws ENODEV, ENETDOWN */
+  sendFrames(dev: string, frames: readonly Buffer[]): void {
+    this.#packets ??= this.native.packetOpen(this.fd);
+    this.native.packetSend(this.#packets, dev, frames);
+  }
+  #packets: number | undefined;
+
   get rtnl(): NetlinkSocket {
     return this.socket(NETLINK_ROUTE);
   }
@@ -123,8 +130,9 @@ export class Space {
     for (const socket of this.#sockets.values()) socket.close();
     this.#sockets.clear();
     if (this.fd >= 0) this.native.closeFd(this.fd);
-    if (this.#own !== undefined) this.native.closeFd(this.#own);
+    for (const fd of [this.#own, this.#packets]) if (fd !== undefined) this.native.closeFd(fd);
     this.#own = undefined;
+    this.#packets = undefined;
   }
 
   async #link(key: { name: string } | { index: number }): Promise<Link | undefined> {
