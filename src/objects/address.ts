@@ -26,5 +26,6 @@ export const addressKind: Kind<Address> = {
     const kernels = have.dev === 'lo' || (family(have.ip) === 6 && have.ip.startsWith('fe80:'));
     return where.nsOwned && !kernels;
   },
+  standsOn: (o, devs) => devs.has(o.dev),
   describe: (o) => `${o.ip}/${o.length} on ${o.dev}`,
 };

@@ -33,5 +33,6 @@ export const fdbKind: Kind<Fdb> = {
     return want.bridge ? 'is missing in the bridge' : 'is in the bridge too';
   },
   owns: (_have, where) => where.nsOwned,
+  standsOn: (o, devs) => devs.has(o.dev),
   describe: (o) => `fdb ${o.mac} dev ${o.dev}${o.dst ? ` dst ${o.dst}` : ''}${o.bridge ? '' : ' (not in the bridge)'}`,
 };

@@ -63,6 +63,8 @@ export interface Kind<T> {
   same(want: T, have: T): string;
   /** May weft change or delete this object of the kernel's? */
   owns(have: T, where: Where): boolean;
+  /** May it go when one of those interfaces of its namespace goes? Missing where interfaces do not matter. */
+  standsOn?(o: T, devs: ReadonlySet<string>): boolean;
   /** May an object that `owns` denies be changed all the same because the wish is about exactly that object? */
   adopts?(want: T, have: T, where: Where): boolean;
   describe(o: T): string;

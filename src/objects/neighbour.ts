@@ -19,5 +19,6 @@ export const neighbourKind: Kind<Neighbour> = {
   key: (o) => [o.dev, o.ip].join(' '),
   same: (want, have) => (want.mac === have.mac ? '' : `is at ${have.mac}, wanted ${want.mac}`),
   owns: (have, where) => where.nsOwned || have.protocol === WEFT_PROTOCOL,
+  standsOn: (o, devs) => devs.has(o.dev),
   describe: (o) => `neighbour ${o.ip} at ${o.mac} dev ${o.dev}`,
 };

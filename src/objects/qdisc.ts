@@ -55,5 +55,6 @@ export const qdiscKind: Kind<Qdisc> = {
   },
   // The wish names a device of ours: what somebody else put there is in the way of its limit.
   adopts: () => true,
+  standsOn: (o, devs) => devs.has(o.dev),
   describe: (o) => `${o.what} of ${o.dev}`,
 };

@@ -40,6 +40,8 @@ export const routeKind: Kind<Route> = {
   },
   // Routes of other protocols in our own namespaces are the kernel's (connected subnets) and go with their address.
   owns: (have) => have.protocol === WEFT_PROTOCOL,
+  // With an address go the routes that have it for their source, whichever interface they lead to.
+  standsOn: (o, devs) => devs.has(o.dev ?? '') || o.prefSrc !== undefined,
   describe: (o) => {
     const how = o.dev === undefined ? '' : ` dev ${o.dev}`;
     return `${o.type ? `${o.type} ` : ''}route ${o.dst}${o.via ? ` via ${o.via}` : ''}${how} table ${o.table}`;

@@ -8,14 +8,17 @@ export interface Sysctl {
   optional?: boolean;
 }
 
-const PER_INTERFACE = /^net\/ipv[46]\/(conf|neigh)\/(?!all\/|default\/)/;
+const PER_INTERFACE = /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//;
+
+/** The interface of whose settings it is one. */
+export const interfaceOf = (path: string): string | undefined => PER_INTERFACE.exec(path)?.[1];
 
 export const sysctlKind: Kind<Sysctl> = {
   name: 'sysctl',
   stages: [STAGE.sysctl, STAGE.linkSysctl, STAGE.vsSysctl],
   stage(o) {
     // conf/eth0/... exists only with eth0; vs/... only once ip_vs has been asked for in that namespace.
-    if (PER_INTERFACE.test(o.path)) return STAGE.linkSysctl;
+    if (interfaceOf(o.path) !== undefined) return STAGE.linkSysctl;
     return o.path.startsWith('net/ipv4/vs/') ? STAGE.vsSysctl : STAGE.sysctl;
   },
   rank: () => 0,
@@ -24,5 +27,6 @@ export const sysctlKind: Kind<Sysctl> = {
   // A sysctl has no "absent": what nobody wishes any more stays as it is.
   owns: () => false,
   adopts: () => true,
+  standsOn: (o, devs) => devs.has(interfaceOf(o.path) ?? ''),
   describe: (o) => `${o.path}=${o.value}`,
 };

@@ -60,6 +60,8 @@ export class Pass {
   readonly #work = new Map<string, Work>();
   /** Namespaces that were made in this pass. */
   readonly #made = new Set<Ns>();
+  /** Links that were made or changed in this stage, by namespace. */
+  readonly #links = new Map<Ns, Set<string>>();
   readonly result: PassResult = {
     done: [],
     failed: [],
@@ -93,7 +95,8 @@ export class Pass {
       const due = [...this.#work.values()].filter((work) => kindOf(work.kind).stages.includes(stage));
       await Promise.all(due.map((work) => this.#planned(work)));
       await this.#send(due, stage, (op) => op.verb !== 'remove' || isAtomic(op));
-      if (stage === STAGE.netns) this.#unsettleNearEnds();
+      if (stage === STAGE.netns) this.#lookAtNearEnds();
+      this.#lookOnLinks();
     }
     for (const stage of [...STAGES].reverse()) {
       const due = [...this.#work.values()].filter((work) => kindOf(work.kind).stages.includes(stage));
@@ -190,14 +193,25 @@ export class Pass {
       // A second name has nothing of its own.
       if ((op.want as Netns).aliasOf !== undefined) return;
       this.#made.add(op.key);
-      this.#unsettle(op.key, STAGE.netns);
-    } else if (op.kind === 'link') {
-      const link = op.want as Link;
-      this.#unsettle(op.ns, linkKind.stage(link));
-      // The far end was born with it, in a namespace where nothing need have been dirty.
-      const born = op.verb === 'add' || incompatible(link, op.have as Link) !== '';
-      if (link.type === 'veth' && born) this.#unsettle(link.peer.ns, STAGE.link);
-    }
+      for (const kind of KINDS.keys()) if (this.desired.has(op.key, kind)) this.#unsettle(op.key, kind);
+    } else if (op.kind === 'link') this.#recordLink(op.ns, op.want as Link, op.have as Link | undefined);
+  }
+
+  #recordLink(ns: Ns, link: Link, before: Link | undefined): void {
+    const anew = before !== undefined && incompatible(link, before) !== '';
+    // The one that went took others along: ports, and what was stacked on it.
+    if (anew) for (const [name, kind] of KINDS) if (lastStage(kind) > linkKind.stage(link)) this.#unsettle(ns, name);
+    if (!anew) this.#changed(ns, link.name);
+    if (link.type !== 'veth' || (before !== undefined && !anew)) return;
+    // The far end was born with it, in a namespace where nothing need have been dirty.
+    this.#lookAt(link.peer.ns, 'link', [link.peer.name]);
+    this.#changed(link.peer.ns, link.peer.name);
+  }
+
+  #changed(ns: Ns, dev: string): void {
+    const devs = this.#links.get(ns);
+    if (devs) devs.add(dev);
+    else this.#links.set(ns, new Set([dev]));
   }
 
   /**
@@ -209,40 +223,61 @@ export class Pass {
     if (kind === 'address' && this.desired.in(ns, kind).length > 0)
       for (const lost of [kind, 'route']) again.add(ns, lost);
     if (kind !== 'link') return;
-    for (const near of this.#nearEnds((peer) => peer.ns === ns && peer.name === key)) again.add(near, kind);
+    again.merge(this.#nearEnds((peer) => peer.ns === ns && peer.name === key));
   }
 
-  /** Namespaces in which the wish has near ends of such pairs. */
-  #nearEnds(which: (peer: VethLink['peer']) => boolean): Ns[] {
-    return this.desired
-      .scopes()
-      .filter(({ kind }) => kind === 'link')
-      .filter(({ ns }) =>
-        this.desired.in(ns, 'link').some(({ object }) => {
-          const link = object as Link;
-          return link.type === 'veth' && which(link.peer);
-        }),
-      )
-      .map(({ ns }) => ns);
+  /** Near ends of such pairs, as the wish has them. */
+  #nearEnds(which: (peer: VethLink['peer']) => boolean): Dirt {
+    const dirt = new Dirt();
+    for (const { ns, kind } of this.desired.scopes()) {
+      if (kind !== 'link') continue;
+      for (const [key, { object }] of this.desired.entries(ns, kind)) {
+        const link = object as Link;
+        if (link.type === 'veth' && which(link.peer)) dirt.add(ns, kind, key);
+      }
+    }
+    return dirt;
   }
 
   /** A namespace that had to be made anew took the far ends of pairs with it, and they their near ends elsewhere. */
-  #unsettleNearEnds(): void {
+  #lookAtNearEnds(): void {
     if (this.#made.size === 0) return;
-    for (const ns of this.#nearEnds((peer) => this.#made.has(peer.ns))) {
-      this.#work.set(scopeId(ns, 'link'), { ns, kind: 'link', keys: 'all' });
-    }
+    for (const { ns, kind, keys } of this.#nearEnds((peer) => this.#made.has(peer.ns)).scopes.values())
+      if (keys !== 'all') this.#lookAt(ns, kind, [...keys]);
   }
 
-  /** A namespace or link was made or changed: what stands on it may have gone (routes, addresses, FDB rows). */
-  #unsettle(ns: Ns, after: number): void {
-    for (const [name, kind] of KINDS) {
-      if ((kind.stages.at(-1) as number) <= after || name === 'netns') continue;
-      // Replaces a plan made before the change: its later stages would miss what vanished with the old link.
-      this.#work.set(scopeId(ns, name), { ns, kind: name, keys: 'all' });
+  /** All of a scope is compared with the kernel as it is now; a plan made before would miss what vanished since. */
+  #unsettle(ns: Ns, kind: string): void {
+    this.#work.set(scopeId(ns, kind), { ns, kind, keys: 'all' });
+  }
+
+  /** Links were made or changed: what the wish has on them may have gone (routes, addresses, rows). */
+  #lookOnLinks(): void {
+    for (const [ns, devs] of this.#links) {
+      for (const [name, kind] of KINDS as unknown as Map<string, Kind<unknown>>) {
+        const keys = this.desired.entries(ns, name).filter(([, { object }]) => kind.standsOn?.(object, devs));
+        if (keys.length > 0)
+          this.#lookAt(
+            ns,
+            name,
+            keys.map(([key]) => key),
+          );
+      }
     }
+    this.#links.clear();
+  }
+
+  /** Objects of the wish are compared, also where that was done before; an addition that is already planned stays. */
+  #lookAt(ns: Ns, kind: string, keys: readonly string[]): void {
+    const id = scopeId(ns, kind);
+    const { plan: made, error: _, ...work }: Work = this.#work.get(id) ?? { ns, kind, keys: new Set() };
+    const added = new Set(made?.ops.filter((op) => op.verb === 'add').map((op) => op.key));
+    if (made && keys.every((key) => added.has(key))) return;
+    this.#work.set(id, { ...work, keys: work.keys === 'all' ? 'all' : new Set([...work.keys, ...keys]) });
   }
 }
+
+const lastStage = (kind: Kind<never>): number => kind.stages.at(-1) as number;
 
 const isAtomic = (op: Op): boolean => kindOf(op.kind).atomic === true;
 

@@ -139,7 +139,9 @@ if (needs(t, ['root', 'veth', 'bridge', 'vxlan', 'ip', 'iptables'])) {
     const native = loadNative();
     const ns = native.netnsOpen(n1.pin('thief'));
     const packets = native.packetOpen(ns);
-    t.teardown(() => [ns, packets].forEach((fd) => native.closeFd(fd)));
+    t.teardown(() => {
+      for (const fd of [packets, ns]) native.closeFd(fd);
+    });
     for (const mac of ['02:42:0a:14:00:0b', '02:42:0a:14:00:0c'])
       native.packetSend(packets, 'eth0', [announcement('10.20.0.99', mac)]);
     t.ok(await reaches(n2, 'c2', '10.20.0.11'), 'of a container here');

@@ -175,6 +175,26 @@ test('a near end that is made again brings its far end’s address back, in a na
   t.deepEqual(rig.troubles, []);
 });
 
+test('a link that is made has what is wished on it compared, and nothing of its namespace is read whole', async (t) => {
+  const rig = new Rig(t);
+  await rig.up(['network/app', NETWORK]);
+  const read: string[] = [];
+  const port = rig.kernel.port.bind(rig.kernel);
+  rig.kernel.port = (kind) => ({
+    ...port(kind),
+    observe: (ns, want, keys) => {
+      read.push(`${ns} ${kind} ${keys ? [...keys].sort() : 'all'}`);
+      return port(kind).observe(ns, want, keys);
+    },
+  });
+  await rig.wish('endpoint/c1:app', ENDPOINT);
+  t.deepEqual(read.sort(), ['@node netns c1', 'c1 address all', 'c1 link all', 'net-app link wf1']);
+  read.length = 0;
+  rig.kernel.take(NET, 'link', 'wf1');
+  await rig.notify(NET, 'link');
+  t.deepEqual(read.sort(), ['c1 address eth0 10.20.0.11', 'c1 link eth0', 'net-app link all']);
+});
+
 test('a namespace that somebody removed comes back whole, its pairs from the other side too', async (t) => {
   const rig = new Rig(t);
   await rig.up(['network/app', NETWORK], ['endpoint/c1:app', ENDPOINT]);
@@ -370,7 +390,7 @@ test('what is held in a namespace is listed once, though a repaired link there i
   rig.kernel.put(NET, 'neighbour', { dev: 'br0', ip: '10.20.0.99', mac: '02:00:00:00:00:01', protocol: 87 });
   for (let i = 0; i < 3; i++) {
     rig.kernel.put(NET, 'link', bridge({ mtu: 1400 + i }));
-    await rig.notify(NET, 'link');
+    await rig.loop.sweep();
   }
   t.deepEqual(
     rig.loop.held.map((held) => held.key),

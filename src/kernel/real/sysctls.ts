@@ -2,7 +2,7 @@ import { WeftError } from '../../base/errors.js';
 import { RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, readLink, writeLinkDump } from '../../codec/rtnl/link.js';
 import type { Ns } from '../../objects/kind.js';
 import { isMarked } from '../../objects/link.js';
-import type { Sysctl } from '../../objects/sysctl.js';
+import { interfaceOf, type Sysctl } from '../../objects/sysctl.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { foreign } from './fence.js';
@@ -11,8 +11,6 @@ import type { Space, Spaces } from './spaces.js';
 
 /** Written as 1 it makes a router of a host: routes learned from router advertisements go, and no more are learned. */
 const FORWARDING = 'net/ipv6/conf/all/forwarding';
-
-const PER_INTERFACE = /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//;
 
 /** Values below /proc/sys: there is no list of ours, so only what the wish names is looked at. */
 export class SysctlPort implements KindPort<Sysctl> {
@@ -47,7 +45,7 @@ export class SysctlPort implements KindPort<Sysctl> {
   }
 
   async #refused(space: Space, op: Op<Sysctl>): Promise<WeftError | undefined> {
-    const dev = PER_INTERFACE.exec(op.key)?.[1];
+    const dev = interfaceOf(op.key);
     return dev === undefined ? undefined : foreign(space, dev, op);
   }
 
