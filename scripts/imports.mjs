@@ -47,7 +47,7 @@ const SINGLED_OUT = new Map([
 
 /** `node:` modules that pure files may use all the same: they compute, and touch nothing. */
 const COMPUTING = [
-  { file: 'src/base/digest.ts', module: 'node:crypto', because: 'SHA-256 of names, for interface names' },
+  { file: 'src/base/digest.ts', module: 'node:crypto', because: 'SHA-256 of names, for interfaces and ports' },
   { file: 'src/base/mac.ts', module: 'node:crypto', because: 'SHA-256 of IPv6 addresses, for MACs' },
   { file: 'src/balance/backends.ts', module: 'node:crypto', because: 'SHA-256 of IPv6 backends, for connection marks' },
   { file: 'src/balance/turns.ts', module: 'node:crypto', because: 'SHA-256 of backends, for tables of hashes' },

@@ -1,7 +1,17 @@
 import { EventEmitter } from 'node:events';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { PortAsked, Reservation } from '../kernel/real/reserve.js';
-import { type NodePort, nodePorts, type PortHolder, type Span, spanOf, spansMeet, takes } from '../model/published.js';
+import {
+  clashText,
+  contended,
+  type NodePort,
+  nodePorts,
+  type PortHolder,
+  type Span,
+  spanOf,
+  spansMeet,
+  takes,
+} from '../model/published.js';
 import type { Wish } from '../model/registry.js';
 
 /** What the node knows of its ports. */
@@ -66,6 +76,9 @@ export class Reservations extends EventEmitter<{ trouble: [owner: string, messag
       this.#held.delete(key);
     }
     const troubles = new Map<string, string>();
+    for (const [port, holder] of contended(wish, this.numbers.chosen)) {
+      if (port.owner !== holder.owner) troubles.set(port.owner, clashText(port, holder, this.numbers.chosen));
+    }
     this.#missing = [...wanted.values()].filter((one) => this.#hold(one, troubles) === 'taken');
     for (const port of unchosen) this.#choose(port, troubles);
     void this.#explain(troubles);

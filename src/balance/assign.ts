@@ -1,9 +1,10 @@
 import { bits, family, type Ip, primary } from '../base/ip.js';
 import { bridgeMac, endpointMac } from '../base/mac.js';
+import { meshPorts } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { BRIDGE } from '../network/overlay/names.js';
 import { familiesOf, isHere, networkNs, ownIngressAddresses, type Wants, type World } from '../network/world.js';
-import { backendsOf, publishedFrontends } from './backends.js';
+import { backendsOf, localBackends, publishedFrontends } from './backends.js';
 import type { Arena } from './balancer.js';
 import { BALANCERS } from './registry.js';
 
@@ -80,12 +81,20 @@ function vip(world: World, network: Stored<'networks'>, service: Stored<'service
 
 function publish(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
   const arena = arenaOf(world, network);
+  const ports = meshPorts(world.wish).get(service.id) ?? [];
   for (const own of ownIngressAddresses(world, network)) {
     const of = family(own);
     if (!arena.families.includes(of)) continue;
-    const frontends = publishedFrontends(own, service.spec.publish);
-    const backends = backendsOf(world.wish, service.id, network.id, of);
-    const assignment = { service, network: network.id, family: of, frontends, backends };
-    BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
+    const all = backendsOf(world.wish, service.id, network.id, of);
+    for (const policy of ['cluster', 'local'] as const) {
+      const frontends = publishedFrontends(
+        own,
+        ports.filter((p) => p.policy === policy),
+      );
+      if (frontends.length === 0) continue;
+      const backends = policy === 'local' ? localBackends(all) : all;
+      const assignment = { service, network: network.id, family: of, frontends, backends };
+      BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Family, family, type Ip, ipBytes, type Mac } from '../base/ip.js';
 import type { BackendState } from '../model/endpoint.js';
+import { familiesOfPort, meshNumber } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
 import { vtepOf } from '../network/paths.js';
@@ -42,6 +43,15 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
 
 /** Does it take new connections? */
 export const isActive = ({ weight }: Backend): boolean => weight > 0;
+
+/**
+ * Backends of a port with policy local: those of this node. Where none of them takes new connections, the draining ones do
+ * until they are gone, for nobody else is asked.
+ */
+export function localBackends(backends: readonly Backend[]): Backend[] {
+  const here = backends.filter((backend) => backend.local);
+  return here.some(isActive) ? here : here.map((backend) => ({ ...backend, weight: 1 }));
+}
 
 const peerIndex = new WeakMap<Wish, Map<string, Stored<'peers'>[]>>();
 
@@ -87,11 +97,11 @@ export interface Frontend {
 /** Each published port of a service on an ingress address; ranges port by port. */
 export function publishedFrontends(ip: Ip, publish: readonly PublishedPort[]): Frontend[] {
   return publish
-    .filter((p) => p.mode === 'ingress')
+    .filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(family(ip)))
     .flatMap((p) => {
       const count = (p.publishedEnd ?? p.published) - p.published + 1;
       return Array.from({ length: count }, (_, i) => {
-        const number = p.published + i;
+        const number = meshNumber(p) + i;
         return { ip, port: { proto: IPPROTO[p.proto], number }, label: `${number}-${p.proto}` };
       });
     });

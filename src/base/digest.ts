@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
 
-/** The first hex digits of a text's SHA-256, for names of interfaces, which have 15 bytes at most. */
+/** The first hex digits of a text's SHA-256, where a name or number has to be short, as those of interfaces and ports. */
 export const shortDigest = (text: string, digits: number): string =>
   createHash('sha256').update(text).digest('hex').slice(0, digits);

@@ -5,7 +5,7 @@ import { given } from './shared.js';
 const FORM =
   /^(?:(?:(?<hostIp>\[[^\]]+\]|[^:[\]]+):)?(?:(?<published>\d+)(?:-(?<end>\d+))?)?:)?(?<target>\d+)(?:\/(?<proto>\w+))?$/;
 
-/** `[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=ingress|host][,allow=CIDR]` as the API takes it. */
+/** `[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=ingress|host][,policy=cluster|local][,allow=CIDR]` as the API takes it. */
 export function parsePublish(text: string): Row {
   const [head = '', ...extras] = text.split(',');
   const match = FORM.exec(head);
@@ -20,9 +20,9 @@ export function parsePublish(text: string): Row {
   });
   for (const extra of extras) {
     const [key, value] = extra.split('=');
-    if (key === 'mode' && value) out.mode = value;
+    if ((key === 'mode' || key === 'policy') && value) out[key] = value;
     else if (key === 'allow' && value) out.allow = [...((out.allow as string[]) ?? []), value];
-    else throw new InvalidArgumentError(`"${extra}" is neither mode=… nor allow=CIDR`);
+    else throw new InvalidArgumentError(`"${extra}" is none of mode=…, policy=… and allow=CIDR`);
   }
   return out;
 }

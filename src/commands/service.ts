@@ -43,7 +43,11 @@ function withOptions(command: Command): Command {
     .option('--mode <mode>', 'vip or dnsrr')
     .option('--vip <[net=]ip>', 'virtual IP (repeatable)', collect)
     .option('--alias <name>', 'further name (repeatable)', collect)
-    .option('--publish <port>', '[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=…][,allow=CIDR] (repeatable)', collect)
+    .option(
+      '--publish <port>',
+      '[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=…][,policy=…][,allow=CIDR] (repeatable)',
+      collect,
+    )
     .option('--scheduler <name>', 'rr, wrr, lc, wlc, sh or mh')
     .option('--affinity <seconds>', 'a client stays with its backend', whole)
     .option('--client-ip <mode>', 'preserve or snat')

@@ -1,7 +1,8 @@
+import { shortDigest } from '../base/digest.js';
 import { type Family, family, type Ip } from '../base/ip.js';
 import type { Endpoint } from './endpoint.js';
 import { nameOf, type Wish } from './registry.js';
-import type { PublishedPort } from './service.js';
+import type { AnyPort, HostPort, PublishedPort } from './service.js';
 
 /** A socket of the node that waits for callers, and who has it, as far as that is known. */
 export interface PortHolder {
@@ -17,7 +18,7 @@ export interface PortHolder {
 export interface NodePort {
   /** Object of the wish: `service/web`, `sandbox/c1`. */
   owner: string;
-  p: PublishedPort;
+  p: AnyPort;
   /** mode=host: where it leads; missing while no backend of the service is on this node. */
   sandbox?: string;
   /** Where the number is this node's choice: the name under which it is kept. It begins with the sandbox. */
@@ -45,12 +46,12 @@ export function portsOfService(id: string, publish: readonly PublishedPort[], ba
 }
 
 /** Published for a sandbox itself. */
-export function portsOfSandbox(id: string, ports: readonly PublishedPort[]): NodePort[] {
+export function portsOfSandbox(id: string, ports: readonly HostPort[]): NodePort[] {
   const owner = nameOf({ table: 'sandboxes', id });
   return ports.map((p) => hostPort(owner, p, id));
 }
 
-function hostPort(owner: string, p: PublishedPort, sandbox: string): NodePort {
+function hostPort(owner: string, p: AnyPort, sandbox: string): NodePort {
   if (p.published > 0) return { owner, p, sandbox };
   return { owner, p, sandbox, chosenAs: `${sandbox}/${owner}/${p.proto}/${p.hostIp ?? '*'}/${p.target}` };
 }
@@ -73,7 +74,7 @@ function backendsHere(wish: Wish): Map<string, string[]> {
 
 const portsCache = new WeakMap<Wish, readonly NodePort[]>();
 
-/** All that is published on this node: the mesh's first, then mode host by the owners' names. Made once a reading. */
+/** All that is published on this node: the mesh's first, then mode host, each by the owners' names. Made once a reading. */
 export function nodePorts(wish: Wish): readonly NodePort[] {
   let ports = portsCache.get(wish);
   if (!ports) {
@@ -83,7 +84,7 @@ export function nodePorts(wish: Wish): readonly NodePort[] {
     );
     const sandboxes = [...wish.sandboxes.values()].flatMap(({ id, spec }) => portsOfSandbox(id, spec.ports));
     const host = [...services.filter(({ p }) => p.mode === 'host'), ...sandboxes];
-    ports = [...services.filter(({ p }) => p.mode === 'ingress'), ...host.sort(byOwner)];
+    ports = [...services.filter(({ p }) => p.mode === 'ingress').sort(byOwner), ...host.sort(byOwner)];
     portsCache.set(wish, ports);
   }
   return ports;
@@ -101,6 +102,14 @@ export function spanOf({ p, chosenAs }: NodePort, chosen: Chosen): Span | undefi
   return { proto: p.proto, hostIp: p.hostIp, from, to: Math.max(from, p.publishedEnd ?? from) };
 }
 
+/** Of a port whose number is given. */
+export const publishedSpan = ({ proto, hostIp, published, publishedEnd }: PublishedPort): Span => ({
+  proto,
+  hostIp,
+  from: published,
+  to: publishedEnd ?? published,
+});
+
 /** Do two spans take callers of the same address and number? */
 export function spansMeet(a: Span, b: Span): boolean {
   return a.proto === b.proto && a.from <= b.to && b.from <= a.to && addressesMeet(a.hostIp, b.hostIp);
@@ -110,7 +119,57 @@ export function spansMeet(a: Span, b: Span): boolean {
 export function portsMeet(a: NodePort, b: NodePort, chosen: Chosen): boolean {
   if (a.p.mode === 'host' && b.p.mode === 'host' && (a.sandbox === undefined || b.sandbox === undefined)) return false;
   const [one, other] = [spanOf(a, chosen), spanOf(b, chosen)];
-  return one !== undefined && other !== undefined && spansMeet(one, other);
+  if (one !== undefined && other !== undefined && spansMeet(one, other)) return true;
+  return a.p.mode === 'ingress' && b.p.mode === 'ingress' && meetInMesh(a.p, b.p);
+}
+
+/**
+ * First number of a port on the ingress network, the same on every node: there the task knows by it which of its ports was
+ * dialled. It is the published one, but where it is published on one address that may be another service's on the next: then
+ * it is one of the upper half that address, protocol and number make (SHA-256).
+ */
+export function meshNumber({ proto, published, publishedEnd, hostIp }: PublishedPort): number {
+  if (oneAddress({ hostIp }) === undefined) return published;
+  const room = 65535 - ((publishedEnd ?? published) - published);
+  const digest = Number.parseInt(shortDigest(`${hostIp} ${proto} ${published}`, 8), 16);
+  return room <= UPPER ? room : UPPER + (digest % (room - UPPER + 1));
+}
+const UPPER = 32768;
+
+/** Would the two be one on the ingress network? */
+function meetInMesh(a: PublishedPort, b: PublishedPort): boolean {
+  if (a.proto !== b.proto || !familiesOfPort(a).some((of) => familiesOfPort(b).includes(of))) return false;
+  const last = (p: PublishedPort) => meshNumber(p) + (p.publishedEnd ?? p.published) - p.published;
+  return meshNumber(a) <= last(b) && meshNumber(b) <= last(a);
+}
+
+/**
+ * Ports that this node cannot have, for others come before them in the order of `nodePorts`, with the one that has each. A
+ * local PUT is refused such a port; rows of other nodes bring it.
+ */
+export function contended(wish: Wish, chosen: Chosen): ReadonlyMap<NodePort, NodePort> {
+  const had = new Map<string, NodePort[]>();
+  const out = new Map<NodePort, NodePort>();
+  for (const port of nodePorts(wish)) {
+    const places = placesOf(port, chosen);
+    const holder = places.flatMap((place) => had.get(place) ?? []).find((other) => portsMeet(other, port, chosen));
+    if (holder) out.set(port, holder);
+    else for (const place of places) had.set(place, [...(had.get(place) ?? []), port]);
+  }
+  return out;
+}
+
+/** Numbers at which a port may meet another. */
+function placesOf(port: NodePort, chosen: Chosen): string[] {
+  const { p } = port;
+  const span = spanOf(port, chosen);
+  if (!span || (p.mode === 'host' && port.sandbox === undefined)) return [];
+  const numbers = Array.from({ length: span.to - span.from + 1 }, (_, i) => i);
+  const mesh = p.mode === 'ingress' ? meshNumber(p) : span.from;
+  return numbers.flatMap((i) => {
+    const own = `${p.proto} ${span.from + i}`;
+    return mesh === span.from ? [own] : [own, `${p.proto} ${mesh + i}`];
+  });
 }
 
 /** A port with its number, in mode host, with a sandbox here to lead to. */
@@ -121,17 +180,32 @@ export interface ServedPort extends NodePort {
 
 /** Ports that lead to sandboxes of this node. Where two cannot both be had (other nodes' rows), the earlier is. */
 export function servedPorts(wish: Wish, chosen: Chosen): ServedPort[] {
-  const before: NodePort[] = [];
-  const out: ServedPort[] = [];
-  for (const port of nodePorts(wish)) {
+  const lost = contended(wish, chosen);
+  return nodePorts(wish).flatMap((port) => {
     const { sandbox } = port;
     const span = sandbox === undefined ? undefined : spanOf(port, chosen);
-    const isHad =
-      sandbox !== undefined && span !== undefined && !before.some((other) => portsMeet(other, port, chosen));
-    if (isHad) out.push({ ...port, sandbox, span });
-    if (isHad || port.p.mode === 'ingress') before.push(port);
+    return sandbox === undefined || span === undefined || lost.has(port) ? [] : [{ ...port, sandbox, span }];
+  });
+}
+
+const meshCache = new WeakMap<Wish, ReadonlyMap<string, readonly PublishedPort[]>>();
+
+/** Ports of the mesh that this node takes callers of, by service. Made once for each reading of the wish. */
+export function meshPorts(wish: Wish): ReadonlyMap<string, readonly PublishedPort[]> {
+  let ports = meshCache.get(wish);
+  if (!ports) {
+    const found = new Map<string, PublishedPort[]>();
+    // They come before ports of mode host, so that no number left to the node decides.
+    const lost = contended(wish, () => undefined);
+    for (const port of nodePorts(wish)) {
+      if (port.p.mode !== 'ingress' || lost.has(port)) continue;
+      const service = port.owner.slice(port.owner.indexOf('/') + 1);
+      found.set(service, [...(found.get(service) ?? []), port.p]);
+    }
+    ports = found;
+    meshCache.set(wish, ports);
   }
-  return out;
+  return ports;
 }
 
 const UNSPECIFIED = new Set(['0.0.0.0', '::']);
@@ -157,6 +231,22 @@ export function takes({ proto, address, port }: PortHolder, span: Span): boolean
 
 /** The number as people write it: `8080` or `8000-8010`. */
 export const spanText = ({ from, to }: Span): string => (from === to ? `${from}` : `${from}-${to}`);
+
+/** How a port is spoken of: `port 8080/tcp`, `port 8000-8010/udp`. */
+export function portText(port: NodePort, chosen: Chosen): string {
+  const span = spanOf(port, chosen);
+  return `port ${span ? spanText(span) : port.p.published}/${port.p.proto}`;
+}
+
+/** Why a port cannot be had beside another. */
+export function clashText(port: NodePort, holder: NodePort, chosen: Chosen): string {
+  const [kind, name] = holder.owner.split('/') as [string, string];
+  const [mine, its] = [spanOf(port, chosen), spanOf(holder, chosen)];
+  if (!mine || !its || spansMeet(mine, its)) return `${portText(port, chosen)} is published by ${kind} "${name}"`;
+  // One of them is published on one address, and its number there is made from it.
+  const numbers = `${portText(port, chosen)} and ${portText(holder, chosen)} of ${kind} "${name}"`;
+  return `${numbers} would be the same number on the ingress network`;
+}
 
 /** Backends here of one service. */
 export const backendsOfService = (wish: Wish, service: string): readonly string[] =>

@@ -14,11 +14,18 @@ export const publishSpec = z
     mode: z.enum(['ingress', 'host']).default('ingress'),
     hostIp: ip.optional().describe('only this address of the node answers; `0.0.0.0` and `::` are all of a family'),
     allow: z.array(cidr).default([]).describe('sources that may connect, all when empty; what others send is dropped'),
+    policy: z
+      .enum(['cluster', 'local'])
+      .default('cluster')
+      .describe('`local`: a node sends callers to its own tasks only, and refuses without one (mode=host always does)'),
   })
   .meta({ id: 'PublishedPort' });
 
 /** A port of the node that leads to one sandbox. */
-export const hostPortSpec = publishSpec.extend({ mode: z.literal('host').default('host') }).meta({ id: 'HostPort' });
+export const hostPortSpec = publishSpec
+  .omit({ policy: true })
+  .extend({ mode: z.literal('host').default('host') })
+  .meta({ id: 'HostPort' });
 
 /** Body of `PUT /v1/sandboxes/NAME/ports/PROTO/PUBLISHED`. */
 export const sandboxPortBody = hostPortSpec
@@ -35,7 +42,10 @@ export const serviceBody = z
     publish: z.array(publishSpec).default([]),
     scheduler: z.enum(SCHEDULERS).default('rr'),
     affinity: z.int().min(0).default(0).describe('seconds a client stays with its backend; 0 = off'),
-    clientIp: z.enum(['preserve', 'snat']).default('preserve'),
+    clientIp: z
+      .enum(['preserve', 'snat'])
+      .default('preserve')
+      .describe('`snat`: backends see the node (published ports) or the gateway of the network (VIP) instead'),
     drain: z.int().min(0).default(30).describe('seconds that connections may take to end'),
     labels: labels.default({}),
   })
@@ -43,4 +53,5 @@ export const serviceBody = z
 
 export type PublishedPort = z.output<typeof publishSpec>;
 export type HostPort = z.output<typeof hostPortSpec>;
+export type AnyPort = PublishedPort | HostPort;
 export type Service = z.output<typeof serviceBody>;

@@ -1,4 +1,5 @@
 import { bits, type Family, family, type Ip, withPort } from '../base/ip.js';
+import { familiesOfPort, meshNumber } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
 import type { Service } from '../model/service.js';
 import { WEFT_PROTOCOL } from '../objects/address.js';
@@ -30,6 +31,12 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
     const vips = here.flatMap((m) => ownVips(m, of).map((vip) => ({ vip, endpoint: m.endpoint })));
     const ingress = here.find(({ network }) => network.spec.ingress);
     const chains = new Chains(sandbox.id, of, wants);
+    chains.add(
+      'nat',
+      'INPUT',
+      'WEFT-TASK-SOURCE',
+      serving.filter(isHiding).flatMap((m) => bridgeAsSource(m, of)),
+    );
     if (vips.length) hairpin(chains, vips);
     if (ingress) meshReturn(chains, ingress);
     chains.add('nat', 'PREROUTING', 'WEFT-TASK-IN', [
@@ -37,7 +44,7 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
         ({ vip, endpoint }) =>
           `-d ${host(vip)} -i ${endpoint.spec.ifname} -j DNAT --to-destination ${ownAddress(endpoint, of)}`,
       ),
-      ...(ingress ? ports(ingress, answering(world, ingress, of)) : []),
+      ...(ingress ? ports(ingress, of, answering(world, ingress, of)) : []),
     ]);
   }
 }
@@ -58,6 +65,20 @@ const ownVips = ({ service, network }: Membership, of: Family): Ip[] =>
 
 const ownAddress = (endpoint: Stored<'endpoints'>, of: Family): Ip | undefined =>
   endpoint.spec.addresses.find((ip) => family(ip) === of);
+
+const isHiding = ({ service }: Membership): boolean => service?.spec.clientIp === 'snat';
+
+/**
+ * Callers of a VIP with `clientIp: snat` appear as the network's gateway, the bridge where they were balanced. Translated
+ * here, where the flow ends: the balancer only chooses a MAC and remembers no source, and one rule a VIP does for all callers.
+ */
+function bridgeAsSource(member: Membership, of: Family): string[] {
+  const { endpoint, network } = member;
+  const own = ownAddress(endpoint, of);
+  if (own === undefined) return [];
+  const to = `-j SNAT --to-source ${gatewayFor(network, own)}`;
+  return ownVips(member, of).map((vip) => `-i ${endpoint.spec.ifname} -m conntrack --ctorigdst ${vip} ${to}`);
+}
 
 /** An address as iptables-save prints it. */
 const host = (ip: Ip): string => `${ip}/${bits(family(ip))}`;
@@ -122,12 +143,13 @@ function meshReturn(chains: Chains, { endpoint, network }: Membership): void {
   });
 }
 
-function ports({ endpoint, service }: Membership, to: Ip): string[] {
+function ports({ endpoint, service }: Membership, of: Family, to: Ip): string[] {
   return (service?.spec.publish ?? [])
-    .filter((p) => p.mode === 'ingress')
+    .filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of))
     .flatMap((p) => {
       const count = (p.publishedEnd ?? p.published) - p.published + 1;
-      const match = (n: number) => `-i ${endpoint.spec.ifname} -p ${p.proto} -m ${p.proto} --dport ${p.published + n}`;
+      const first = meshNumber(p);
+      const match = (n: number) => `-i ${endpoint.spec.ifname} -p ${p.proto} -m ${p.proto} --dport ${first + n}`;
       return Array.from(
         { length: count },
         (_, n) => `${match(n)} -j DNAT --to-destination ${withPort(to, p.target + n)}`,

@@ -1,20 +1,21 @@
+import { contains, parseCidr } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import type { Endpoint } from '../model/endpoint.js';
 import {
   backendsOfService,
   type Chosen,
+  clashText,
   type NodePort,
   nodePorts,
   portsMeet,
   portsOfSandbox,
   portsOfService,
-  spanOf,
-  spanText,
+  portText,
   takesPorts,
 } from '../model/published.js';
 import { nameOf, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
-import type { PublishedPort, Service } from '../model/service.js';
+import type { AnyPort, Service } from '../model/service.js';
 
 /** Refuses ports of a service that contradict themselves or are had by others of this node. */
 export function checkServicePorts(wish: Wish, id: string, spec: Service, chosen: Chosen): void {
@@ -60,7 +61,10 @@ export function checkBackendPorts(wish: Wish, spec: Endpoint, chosen: Chosen): v
   checkAgainst(wish, portsOfService(service.id, publish, [spec.sandbox]), others, chosen);
 }
 
-function checkPort(p: PublishedPort): void {
+/** RFC 4291. */
+const LINK_LOCAL = parseCidr('fe80::/10');
+
+function checkPort(p: AnyPort): void {
   const end = p.publishedEnd ?? p.published;
   if (p.published === 0 && p.mode === 'ingress') {
     throw invalid('port 0 is the same on no two nodes', 'give a number, or mode=host');
@@ -72,6 +76,10 @@ function checkPort(p: PublishedPort): void {
     throw invalid(`the range of targets from ${p.target} passes 65535`, 'choose a lower target or a shorter range');
   if (p.hostIp === '::1') {
     throw new WeftError('WEFT_INVALID_ADDRESS', 'the kernel translates nothing that is sent to ::1', 'use 127.0.0.1');
+  }
+  if (p.mode === 'ingress' && p.hostIp !== undefined && contains(LINK_LOCAL, p.hostIp)) {
+    const message = `${p.hostIp} is a link-local address, and the kernel sends no reply for it by another link`;
+    throw new WeftError('WEFT_INVALID_ADDRESS', message, 'use another address of the node, or mode=host');
   }
 }
 
@@ -92,15 +100,13 @@ function checkAgainst(
 }
 
 function conflict(port: NodePort, holder: NodePort, chosen: Chosen): WeftError {
-  const span = spanOf(port, chosen);
-  const text = `port ${span ? spanText(span) : port.p.published}/${port.p.proto}`;
   const [kind, name] = holder.owner.split('/') as [string, string];
   if (port.owner === holder.owner && port.sandbox !== holder.sandbox) {
     return new WeftError(
       'WEFT_CONFLICT',
-      `${text} of ${kind} "${name}" (mode=host) leads to sandbox "${holder.sandbox}" on this node and cannot lead to "${port.sandbox}" too`,
+      `${portText(port, chosen)} of ${kind} "${name}" (mode=host) leads to sandbox "${holder.sandbox}" on this node and cannot lead to "${port.sandbox}" too`,
       'run one replica a node, or publish it without a number',
     );
   }
-  return new WeftError('WEFT_CONFLICT', `${text} is published by ${kind} "${name}"`, 'choose another port');
+  return new WeftError('WEFT_CONFLICT', clashText(port, holder, chosen), 'choose another port');
 }

@@ -349,11 +349,4 @@ function refuseUnsupported(id: string, spec: Service, { name, schedulers }: Bala
     throw new WeftError('WEFT_NOT_SUPPORTED', `service "${id}": ${what} is not supported yet`, hint);
   };
   if (spec.affinity > 0) refuse('affinity', 'leave it out');
-  if (spec.clientIp === 'snat') refuse('client-ip snat', 'use preserve');
-  for (const p of spec.publish) {
-    if (p.mode === 'host') continue;
-    if (p.hostIp !== undefined) refuse('publishing on one address', 'leave out HOSTIP, or use mode=host');
-    if (p.allow.length) refuse('an allow list', 'leave out allow=, or use mode=host');
-    if (p.proto === 'sctp') refuse('publishing sctp', 'use tcp or udp, or mode=host');
-  }
 }

@@ -68,6 +68,43 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
     await world.unpublish('c1', '8200');
   });
 
+  t.test(
+    'a port of the mesh: refused with its holder; where gossip brings it the service says who has it',
+    async (t) => {
+      await node.must('network', 'create', 'ingress', '--ingress', '--subnet', '10.0.0.0/24', '--vni', '4096');
+      await node.must('node', 'add', 'n1', '--vtep', node.vtep, '--address', 'ingress=10.0.0.101', '--wait');
+      const server = await world.listen('127.0.0.1', 8500);
+      const who = `port 8500/tcp is taken on this node: node (pid ${server.pid}) listens on 127.0.0.1`;
+      const create = ['service', 'create', 'mesh', '--network', 'app', '--vip', '10.20.0.210'];
+      t.match((await node.weft(...create, '--publish', '8500:80')).stderr, `WEFT_CONFLICT: ${who}`);
+      const publish = (...numbers: number[]) => numbers.map((published) => ({ published, target: 80 }));
+      const gossip = async (key: string, vip: string, ports: object[]) => {
+        const value = { networks: ['app'], vips: { app: [vip] }, publish: ports };
+        const row = { table: 'services', op: 'set', node: 'n2', ltime: 5, key, value };
+        await node.api.post('/v1/gossip', `${JSON.stringify(row)}\n`);
+      };
+      const status = async (name: string) => JSON.parse(await node.must('service', 'inspect', name)).status;
+      await gossip('mesh', '10.20.0.210', publish(8500, 8501));
+      await until('the holder is told', async () => (await status('mesh')).reason === who);
+      await node.must('connect', 'c1', 'ingress', '--ip', '10.0.0.11', '--service', 'mesh', '--wait');
+      for (const port of [8500, 8501])
+        t.same(await outside.ask('tcp', node.vtep, port, 1), { [`c1 ${CLIENT}`]: 1 }, `callers of ${port} are served`);
+      t.equal(await world.bind('tcp', '0.0.0.0', 8501), 'EADDRINUSE');
+
+      await gossip('zoo', '10.20.0.211', publish(8501, 8502));
+      const other = 'port 8501/tcp is published by service "mesh"';
+      await until('the other service is told', async () => (await status('zoo')).reason === other);
+      t.same(await outside.ask('tcp', node.vtep, 8501, 1), { [`c1 ${CLIENT}`]: 1 }, 'who had it has it');
+      const rows = (await world.rows()).filter((row) => row.service === 'zoo');
+      t.match(rows, [
+        { port: '8501', drift: 'missing', reason: other },
+        { port: '8502', drift: 'ok' },
+      ]);
+      server.kill('SIGKILL');
+      await until('the port is held again', async () => (await status('mesh')).phase === 'ready', 20_000);
+    },
+  );
+
   t.test('a service publishes on the node of its backend', async (t) => {
     const service = ['service', 'create', 'web', '--network', 'app', '--vip', '10.20.0.200'];
     await node.must(...service, '--publish', '8300:80,mode=host', '--publish', '81,mode=host');

@@ -14,6 +14,7 @@ import {
   underlay,
   VIP,
 } from './mesh-lab.js';
+import { publishScenes } from './mesh-publish.js';
 import { byReplica, schedulerCases } from './mesh-schedulers.js';
 import { inGuest, type Need, needs } from './needs.js';
 import type { Proto, Tally } from './traffic.js';
@@ -255,6 +256,8 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     }
     lab.sh(lab.netns('router'), 'ip link set client mtu 1500');
   });
+
+  if (families.length === 1) publishScenes(t, lab, of);
 
   t.test('taken down, nothing of it is left on the nodes', async (t) => {
     for (const i of NODES) {

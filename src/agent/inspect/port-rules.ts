@@ -2,9 +2,9 @@ import { type Family, family, type Ip } from '../../base/ip.js';
 import { familiesOfPort, type NodePort, type Span, servedPorts } from '../../model/published.js';
 import type { PublishedPort } from '../../model/service.js';
 import { portTarget } from '../../network/ports.js';
+import { INGRESS_CHAIN, meshTranslations } from '../../network/rules/ingress.js';
 import { PORTS_CHAIN, translations } from '../../network/rules/ports.js';
 import type { IptablesObject, RuleChain } from '../../objects/iptables.js';
-import { NODE_NS } from '../../objects/kind.js';
 import type { Compared, Drift, Look } from './look.js';
 
 /** How the rules of a port compare with the wish, and where they lead. */
@@ -16,14 +16,10 @@ export interface Check {
 
 type Seen = readonly Compared<IptablesObject>[];
 
-const INGRESS_CHAIN = 'WEFT-INGRESS';
-
 /** Tells whether the rule of a port of the mesh is in the kernel, and is reached. */
 export function meshCheck(look: Look, seen: Seen, own: readonly Ip[]): (p: PublishedPort) => Check {
   const families = own.map(family);
   const broken = families.map((of) => brokenJump(seen, INGRESS_CHAIN, of)).find((jump) => jump);
-  const chains = look.desired.in(NODE_NS, 'iptables').map((w) => w.object as IptablesObject);
-  const wished = families.map((of) => chains.flatMap((o) => (o.family === of ? rulesOf(o, INGRESS_CHAIN) : [])));
   const have = rulesIn(seen, INGRESS_CHAIN);
   return (p) => {
     const node = look.world.self.name;
@@ -31,8 +27,10 @@ export function meshCheck(look: Look, seen: Seen, own: readonly Ip[]): (p: Publi
       const hint = `weft node add ${node} --vtep ${look.world.self.vtep} --address INGRESS=IP`;
       return { drift: 'missing', reason: `node ${node} has no address on the ingress network (${hint})` };
     }
-    const rules = wished.map((all) => all.find((text) => text.startsWith(meshMatch(p))));
-    if (rules.some((rule) => rule === undefined || !have.has(rule)))
+    const rules = own.flatMap((ip) => meshTranslations(p, family(ip), ip));
+    if (rules.length === 0)
+      return { drift: 'missing', reason: `node ${node} has no address of that family on the ingress network` };
+    if (rules.some((rule) => !have.has(rule)))
       return { drift: 'missing', reason: `no rule for it in ${INGRESS_CHAIN}` };
     if (broken) return { drift: 'missing', reason: `no jump from ${broken.object.chain} to ${INGRESS_CHAIN}` };
     return { drift: 'ok' };
@@ -75,8 +73,3 @@ const rulesIn = (seen: Seen, chain: string): Set<string> =>
 
 const rulesOf = (o: IptablesObject, chain: string): readonly string[] => (isChain(o, chain) ? o.rules : []);
 const isChain = (o: IptablesObject, chain: string): o is RuleChain => o.what === 'chain' && o.chain === chain;
-
-function meshMatch({ proto, published, publishedEnd }: PublishedPort): string {
-  const ports = publishedEnd === undefined || publishedEnd === published ? published : `${published}:${publishedEnd}`;
-  return `-p ${proto} -m ${proto} --dport ${ports} `;
-}

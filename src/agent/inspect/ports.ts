@@ -1,8 +1,17 @@
 import type { InspectRow } from '../../api/agent.js';
 import { publishedFrontends } from '../../balance/backends.js';
-import { family, type Ip, primary } from '../../base/ip.js';
+import { family, type Ip } from '../../base/ip.js';
 import type { Listener } from '../../kernel/real/listeners.js';
-import { type NodePort, nodePorts, type Span, spanOf, spanText, takes } from '../../model/published.js';
+import {
+  clashText,
+  contended,
+  type NodePort,
+  nodePorts,
+  type Span,
+  spanOf,
+  spanText,
+  takes,
+} from '../../model/published.js';
 import type { PublishedPort } from '../../model/service.js';
 import { ingressNetwork, networkNs, ownIngressAddresses } from '../../network/world.js';
 import type { IptablesObject } from '../../objects/iptables.js';
@@ -19,6 +28,8 @@ interface Node {
   host: (port: NodePort, span: Span) => Check;
   balancing: Balancing | undefined;
   listeners: readonly Listener[];
+  /** Ports that others have. */
+  lost: ReadonlyMap<NodePort, NodePort>;
 }
 
 /**
@@ -47,6 +58,7 @@ async function nodeOf(look: Look, spans: readonly Span[]): Promise<Node> {
     balancing: network && (await balancingIn(look, networkNs(network.id))),
     // Sockets of the agent itself hold the ports for what is published.
     listeners: listeners.filter(({ pid }) => pid !== process.pid),
+    lost: contended(look.world.wish, look.world.chosenPort),
   };
 }
 
@@ -61,21 +73,25 @@ function rowOf(look: Look, node: Node, port: NodePort, span: Span | undefined): 
     ...(kind === 'service' && { service: name }),
     ...(sandbox !== undefined && { sandbox }),
     mode: p.mode,
+    ...(p.mode === 'ingress' && p.policy === 'local' && { policy: p.policy }),
     target: p.target,
     ...(p.allow.length > 0 && { allow: p.allow }),
-    ...(p.mode === 'ingress' ? meshed(look, node, name, p) : hosted(node, port, span)),
+    ...(p.mode === 'ingress' ? meshed(look, node, port, p) : hosted(node, port, span)),
     ...(holders.length > 0 && { listeners: holders.map(shownListener) }),
   };
 }
 
-function meshed(look: Look, { own, balancing, mesh }: Node, service: string, p: PublishedPort) {
-  const first = primary(own);
-  const [frontend] = first === undefined ? [] : publishedFrontends(first, [p]);
+function meshed(look: Look, { own, balancing, mesh, lost }: Node, port: NodePort, p: PublishedPort) {
+  const holder = lost.get(port);
+  if (holder) return mark({ drift: 'missing', reason: clashText(port, holder, look.world.chosenPort) });
+  const [frontend] = [4, 6]
+    .flatMap((of) => own.filter((ip) => family(ip) === of))
+    .flatMap((ip) => publishedFrontends(ip, [p]));
   const backends = frontend && balancing?.observed.backends(look.world.balancer.name, family(frontend.ip), frontend);
   return {
     ...(own.length > 0 && { via: own.join(',') }),
     ...backends,
-    ...mark(mesh(p), balancing?.of(`service/${service}`) ?? { drift: 'ok' }),
+    ...mark(mesh(p), balancing?.of(port.owner) ?? { drift: 'ok' }),
   };
 }
 

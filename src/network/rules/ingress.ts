@@ -1,8 +1,13 @@
-import { type Family, family, type Ip, withPort } from '../../base/ip.js';
+import { bits, type Family, family, type Ip } from '../../base/ip.js';
+import { familiesOfPort, meshNumber, meshPorts, publishedSpan } from '../../model/published.js';
+import type { PublishedPort } from '../../model/service.js';
 import { gatewayFamilies } from '../gateway.js';
 import { INGRESS_LEG } from '../ingress.js';
 import { ingressNetwork, ownIngressAddresses, type World } from '../world.js';
 import type { Feature } from './node.js';
+import { translate } from './ports.js';
+
+export const INGRESS_CHAIN = 'WEFT-INGRESS';
 
 /** The overlay's MTU is smaller than the client's path; without the clamp one relies on ICMP that many drop. */
 const CLAMP = '-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu';
@@ -12,7 +17,9 @@ export const ingressRules: Feature = (world, of, book) => {
   const network = ingressNetwork(world.wish);
   const own = network && ownIngressAddresses(world, network).find((ip) => family(ip) === of);
   if (own === undefined) return;
-  book.incoming(of, 'WEFT-INGRESS', [...UNTRANSLATABLE[of], ...published(world, own)]);
+  const published = [...meshPorts(world.wish).values()].flat();
+  const rules = published.flatMap((p) => meshTranslations(p, of, own));
+  book.incoming(of, INGRESS_CHAIN, [...UNTRANSLATABLE[of], ...rules]);
   // The leg brings replies only: a task that forges a node's address reaches nothing.
   book.add(of, 'mangle', 'WEFT-GUARD', [`-i ${INGRESS_LEG} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP`]);
   book.jump(of, 'mangle', 'PREROUTING', '-j WEFT-GUARD');
@@ -26,10 +33,11 @@ export const ingressRules: Feature = (world, of, book) => {
   // Callers whose own address means nothing on another node appear as this node.
   const node = world.self.addresses[of];
   if (node !== undefined) {
-    book.outgoing(
-      of,
-      strangers(world, of).map((source) => `-s ${source} -o ${INGRESS_LEG} -j SNAT --to-source ${node}`),
-    );
+    const snat = `-o ${INGRESS_LEG} -j SNAT --to-source ${node}`;
+    book.outgoing(of, [
+      ...strangers(world, of).map((source) => `-s ${source} ${snat}`),
+      ...hidden(world, of, own, node),
+    ]);
   }
   book.forward(of, [
     `-o ${INGRESS_LEG} -m conntrack --ctstate DNAT -j ACCEPT`,
@@ -52,16 +60,22 @@ function strangers(world: World, of: Family): string[] {
   return [...(containers ? [containers.subnet] : []), ...(of === 4 ? ['127.0.0.0/8'] : [])];
 }
 
-function published(world: World, own: Ip): string[] {
-  return [...world.wish.services.values()].flatMap(({ spec }) =>
-    spec.publish
-      .filter((p) => p.mode === 'ingress')
-      .map((p) => {
-        const end = p.publishedEnd ?? p.published;
-        const ports = end === p.published ? `${end}` : `${p.published}:${end}`;
-        // Without a port the kernel keeps the one dialled: a range maps 1:1.
-        const to = end === p.published ? withPort(own, end) : own;
-        return `-p ${p.proto} -m ${p.proto} --dport ${ports} -j DNAT --to-destination ${to}`;
-      }),
-  );
+/** All callers of services with `clientIp: snat` appear as this node. */
+function hidden(world: World, of: Family, own: Ip, node: Ip): string[] {
+  const services = [...meshPorts(world.wish)].filter(([id]) => world.wish.services.get(id)?.spec.clientIp === 'snat');
+  return services
+    .flatMap(([, ports]) => ports)
+    .filter((p) => familiesOfPort(p).includes(of))
+    .map((p) => {
+      const { from, to } = publishedSpan(p);
+      const first = meshNumber(p);
+      const numbers = from === to ? first : `${first}:${first + to - from}`;
+      const match = `-d ${own}/${bits(of)} -o ${INGRESS_LEG} -p ${p.proto} -m ${p.proto} --dport ${numbers}`;
+      return `${match} -j SNAT --to-source ${node}`;
+    });
+}
+
+/** The rules that send callers of one port to this node's address on the ingress network. */
+export function meshTranslations(p: PublishedPort, of: Family, own: Ip): string[] {
+  return familiesOfPort(p).includes(of) ? translate(p, publishedSpan(p), of, own, meshNumber(p)) : [];
 }

@@ -1,4 +1,4 @@
-import { bits, type Family } from '../../base/ip.js';
+import { bits, type Family, type Ip } from '../../base/ip.js';
 import {
   familiesOfPort,
   nodePorts,
@@ -8,7 +8,7 @@ import {
   servedPorts,
   spanOf,
 } from '../../model/published.js';
-import type { PublishedPort } from '../../model/service.js';
+import type { AnyPort } from '../../model/service.js';
 import { TRANSLATED_BIT } from '../gateway-fence.js';
 import { type PortTarget, portTarget, portTargets } from '../ports.js';
 import type { Feature } from './node.js';
@@ -50,12 +50,16 @@ export const portRules: Feature = (world, of, book) => {
 
 /** The rules that translate one port in one family. */
 export function translations({ p, span }: ServedPort, of: Family, target: PortTarget | undefined): string[] {
-  if (!target) return [];
-  const host = of === 6 ? `[${target.ip}]` : target.ip;
+  return target ? translate(p, span, of, target.ip, p.target) : [];
+}
+
+/** The rules that lead a port, or a range one by one, to an address and its ports from `first` on. */
+export function translate(p: AnyPort, span: Span, of: Family, ip: Ip, first: number): string[] {
+  const host = of === 6 ? `[${ip}]` : ip;
   const count = span.to - span.from;
   // `/FIRST` counts from there: a range maps 1:1 in one rule.
-  const shift = count === 0 ? `${p.target}` : `${p.target}-${p.target + count}/${span.from}`;
-  const to = count > 0 && p.target === span.from ? target.ip : `${host}:${shift}`;
+  const shift = count === 0 ? `${first}` : `${first}-${first + count}/${span.from}`;
+  const to = count > 0 && first === span.from ? ip : `${host}:${shift}`;
   const sources =
     p.allow.length === 0 ? [''] : p.allow.filter((cidr) => cidr.includes(':') === (of === 6)).map(asSource);
   return sources.map((source) => `${source}${matchOf(p, span, of)} -j DNAT --to-destination ${to}`);
@@ -65,7 +69,7 @@ export function translations({ p, span }: ServedPort, of: Family, target: PortTa
 const asSource = (cidr: string): string => (cidr.endsWith('/0') ? '' : `-s ${cidr} `);
 
 /** How rules of a published port begin, but for the source. */
-function matchOf(p: PublishedPort, { proto, from, to }: Span, of: Family): string {
+function matchOf(p: AnyPort, { proto, from, to }: Span, of: Family): string {
   const ip = oneAddress(p);
   const on = ip === undefined ? '' : `-d ${ip}/${bits(of)} `;
   return `${on}-p ${proto} -m ${proto} --dport ${from === to ? from : `${from}:${to}`}`;
@@ -81,8 +85,12 @@ const refuse: Feature = (world, of, book) => {
     const { p } = port;
     const span = spanOf(port, world.chosenPort);
     if (!span || !familiesOfPort(p).includes(of)) return [];
-    if (p.allow.length > 0) return [`${matchOf(p, span, of)} -j DROP`];
-    return p.proto === 'udp' ? [`${matchOf(p, span, of)} -j REJECT --reject-with ${answer}`] : [];
+    const match = matchOf(p, span, of);
+    const refused = p.proto === 'udp' ? [`${match} -j REJECT --reject-with ${answer}`] : [];
+    if (p.allow.length === 0) return refused;
+    if (of === 4 || oneAddress(p) !== undefined) return [`${match} -j DROP`];
+    // At ::1 nothing is translated, whoever is allowed: callers there shall not wait in vain.
+    return [`! -d ::1/128 ${match} -j DROP`, ...refused];
   });
   if (rules.length === 0) return;
   book.add(of, 'filter', 'WEFT-INPUT', [...new Set(rules)]);

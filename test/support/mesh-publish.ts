@@ -1,0 +1,106 @@
+import type { Test } from 'tap';
+import type { Family } from '../../src/base/ip.js';
+import {
+  CLIENT,
+  ingressAddress,
+  type MeshLab,
+  type NodeNumber,
+  PUBLISHED,
+  REPLICA_NAMES,
+  REPLICAS,
+  TARGET,
+  underlay,
+  VIP,
+} from './mesh-lab.js';
+import type { Proto, Tally } from './traffic.js';
+
+/*
+ * Ports of the mesh beyond the plain one: on one address, of a node's own tasks only, for some sources, in ranges, and with
+ * the caller's address hidden. Scenes for a mesh that stands, each of which leaves it as it was.
+ */
+
+const PROTOS: readonly Proto[] = ['tcp', 'udp'];
+/** Published on an address of node 1, and on one of node 2 for its own tasks. */
+const ADDRESSED = 8081;
+const LOCAL = 8082;
+const ALLOWED = 8083;
+/** First of three; the middle one leads to TARGET. */
+const RANGE = 9000;
+
+const both = (port: object): object[] => PROTOS.map((proto) => ({ target: TARGET, ...port, proto }));
+
+/** The plain port, and one of each kind. */
+function published(of: Family): object[] {
+  return [
+    ...both({ published: PUBLISHED }),
+    ...both({ published: ADDRESSED, hostIp: underlay(1, of) }),
+    ...both({ published: ADDRESSED, hostIp: underlay(2, of), policy: 'local' }),
+    ...both({ published: LOCAL, policy: 'local' }),
+    ...both({ published: ALLOWED, allow: [`${CLIENT[of]}/${of === 4 ? 32 : 128}`] }),
+    ...both({ published: RANGE, publishedEnd: RANGE + 2, target: TARGET - 1 }),
+  ];
+}
+
+/** Of `times` calls so many by each replica, all of whom saw the same address. */
+const evenly = (names: readonly string[], seen: string, times: number): Tally =>
+  Object.fromEntries(names.map((name) => [`${name} ${seen}`, times / names.length]));
+
+/** Addresses that callers were seen with; errors as they are. */
+const seenAs = (tally: Tally): string[] => [...new Set(Object.keys(tally).map((word) => word.replace(/^b\d /, '')))];
+
+const ALL = REPLICA_NAMES;
+const REFUSED = { ECONNREFUSED: 2 };
+/** Milliseconds in which nothing shall come. */
+const SILENCE = 1000;
+
+/** Published ports in one family: addresses, policy, sources, ranges; then without the caller's address. */
+export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
+  const client = CLIENT[of];
+  const at = (node: NodeNumber) => underlay(node, of);
+  const outside = (proto: Proto, node: NodeNumber, port: number, times: number) =>
+    lab.outside.ask(proto, at(node), port, times);
+
+  t.test(`ports of an address, a range, of own tasks, for some, IPv${of}`, async (t) => {
+    await lab.service({ publish: published(of) });
+    for (const proto of PROTOS) {
+      t.same(await outside(proto, 1, ADDRESSED, 3), evenly(ALL, client, 3), `${proto}: of an address`);
+      t.same(await outside(proto, 2, ADDRESSED, 2), { [`b3 ${client}`]: 2 }, `${proto}: the same number of another`);
+      t.same(await outside(proto, 3, ADDRESSED, 2), REFUSED, `${proto}: other addresses are closed`);
+      t.same(await outside(proto, 1, LOCAL, 4), evenly(['b1', 'b2'], client, 4), `${proto}: tasks of node 1 only`);
+      t.same(await outside(proto, 2, LOCAL, 2), { [`b3 ${client}`]: 2 }, `${proto}: tasks of node 2 only`);
+      t.same(await outside(proto, 3, LOCAL, 2), REFUSED, `${proto}: a node without one`);
+      t.same(await outside(proto, 3, ALLOWED, 3), evenly(ALL, client, 3), `${proto}: an allowed source`);
+      t.same(await lab.onNode(3).ask(proto, at(1), ALLOWED, 1, SILENCE), { ETIMEDOUT: 1 }, `${proto}: another`);
+      t.same(await outside(proto, 3, RANGE, 2), REFUSED, `${proto}: first of the range, where nobody serves`);
+      t.same(await outside(proto, 3, RANGE + 1, 3), evenly(ALL, client, 3), `${proto}: second`);
+      t.same(seenAs(await lab.replica('b1').ask(proto, at(1), PUBLISHED, 3)), [at(1)], `${proto}: a replica itself`);
+    }
+    // Where none of a node's own takes new connections, those that are about to end do. The family makes no difference.
+    if (of === 4) {
+      await lab.change('b3', { state: 'draining' });
+      for (const proto of PROTOS) t.same(await outside(proto, 2, LOCAL, 1), { [`b3 ${client}`]: 1 }, proto);
+      await lab.change('b3', {});
+    }
+  });
+
+  t.test(`callers appear as where they were balanced, IPv${of}`, async (t) => {
+    await lab.service({ clientIp: 'snat' });
+    t.same(await outside('tcp', 1, ADDRESSED, 2), REFUSED, 'what is published no longer is refused');
+    const gateway = of === 4 ? '10.20.0.1' : 'fd20::1';
+    for (const proto of PROTOS) {
+      for (const node of [1, 3] as const)
+        t.same(seenAs(await outside(proto, node, PUBLISHED, 3)), [at(node)], `${proto} through node ${node}`);
+      for (const from of [lab.container(1), lab.container(3), lab.replica('b1')])
+        t.same(await from.ask(proto, VIP[of], TARGET, 3), evenly(ALL, gateway, 3), `${proto}, VIP from ${from.name}`);
+    }
+    await lab.service({});
+    t.same(seenAs(await outside('tcp', 3, PUBLISHED, 3)), [client], 'and as themselves again');
+  });
+
+  t.test(`tasks on the ingress network are reached by published ports alone, IPv${of}`, async (t) => {
+    for (const name of ['b2', 'b3'] as const) {
+      const host = ingressAddress(REPLICAS[name].host, of);
+      t.same(await lab.replica('b1').ask('tcp', host, TARGET, 1, SILENCE), { ETIMEDOUT: 1 }, `${name} by another task`);
+    }
+  });
+}
