@@ -21,10 +21,13 @@ export interface NftSetObject extends InTable {
   userdata?: string;
 }
 
-/** A chain with all its rules, replaced as a whole. */
-export interface NftChain extends InTable {
+export interface NftChainName extends InTable {
   what: 'chain';
   chain: string;
+}
+
+/** A chain with all its rules, replaced as a whole. */
+export interface NftChain extends NftChainName {
   base?: { hook: 'prerouting' | 'input' | 'forward' | 'output'; priority: number };
   /** Canonical JSON of each rule, in order. */
   rules: readonly string[];
@@ -78,10 +81,11 @@ export const nftKind: Kind<NftObject> = {
   },
 };
 
-/** The element that a key of this kind stands for, without its value; undefined for keys of other objects. */
-export function elementOfKey(text: string): NftElement | undefined {
-  const [what, family, table, set, key] = text.split(' ') as [string, NftFamily, string, string, string];
-  return what === 'element' ? { what, family, table, set, key } : undefined;
+/** What a key of this kind stands for, where that can be asked for alone: an element without its value, a chain's name. */
+export function nftByKey(text: string): NftElement | NftChainName | undefined {
+  const [what, family, table, name, key] = text.split(' ') as [string, NftFamily, string, string, string];
+  if (what === 'chain') return { what, family, table, chain: name };
+  return what === 'element' ? { what, family, table, set: name, key } : undefined;
 }
 
 function chainDifference(want: NftChain, have: NftChain): string {

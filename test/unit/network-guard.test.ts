@@ -1,7 +1,7 @@
 import test from 'ava';
 import { produce, producers } from '../../src/network/produce.js';
 import { NODE_NS } from '../../src/objects/kind.js';
-import { elementOfKey, type NftChain, type NftElement, type NftObject, nftKind } from '../../src/objects/nft.js';
+import { type NftChain, type NftElement, type NftObject, nftByKey, nftKind } from '../../src/objects/nft.js';
 import { type Bodies, wishOf } from '../contract/wish.js';
 import { plainWorld } from '../support/world.js';
 
@@ -58,8 +58,13 @@ test('who has no network here has no guard, and neither has a kernel without the
   );
 });
 
-test('the key of an element says which it is', (t) => {
+test('the key of an element or chain says which it is', (t) => {
+  const kinds = new Set<string>();
   for (const object of guardOf({ networks: { app: APP } })) {
-    t.deepEqual(elementOfKey(nftKind.key(object)), object.what === 'element' ? object : undefined);
+    const { what, family, table } = object;
+    kinds.add(what);
+    const chain = what === 'chain' ? { what, family, table, chain: object.chain } : undefined;
+    t.deepEqual(nftByKey(nftKind.key(object)), what === 'element' ? object : chain);
   }
+  t.deepEqual([...kinds].sort(), ['chain', 'element', 'set', 'table']);
 });

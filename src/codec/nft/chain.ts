@@ -5,6 +5,7 @@ import { nfBody } from '../nfnl.js';
 import {
   type Change,
   dumpRequest,
+  findRequests,
   NFT_MSG_DELCHAIN,
   NFT_MSG_GETCHAIN,
   NFT_MSG_NEWCHAIN,
@@ -85,6 +86,16 @@ export function delChain(c: ChainRef): Change {
 /** Dump of all chains of a family; the kernel filters no further. */
 export function getChains(seq: number, family: TableRef['family'] = 'unspec'): Buffer {
   return dumpRequest(NFT_MSG_GETCHAIN, seq, family);
+}
+
+/**
+ * Requests for single chains, a message each, numbered from `seq`; only the last is acknowledged. What exists is answered
+ * with an NFT_MSG_NEWCHAIN, what does not (or whose table does not) with ENOENT.
+ */
+export function findChains(seq: number, chains: readonly ChainRef[]): Buffer {
+  return findRequests(NFT_MSG_GETCHAIN, seq, chains, (a, c) =>
+    a.string(NFTA_CHAIN_TABLE, c.table).string(NFTA_CHAIN_NAME, c.chain),
+  );
 }
 
 /** `bridge weft prerouting` */

@@ -1,6 +1,6 @@
 import { Writer } from '../../base/bytes.js';
 import type { AttrWriter } from '../attr.js';
-import { NLM_F_DUMP } from '../netlink.js';
+import { NLM_F_ACK, NLM_F_DUMP } from '../netlink.js';
 import { NFNL_SUBSYS_NFTABLES, type NfFamily, nfMessage } from '../nfnl.js';
 
 /** enum nf_tables_msg_types of linux/netfilter/nf_tables.h. */
@@ -48,6 +48,22 @@ export function dumpRequest(
 ): Buffer {
   const w = new Writer(128);
   nfMessage(w, { subsystem: NFNL_SUBSYS_NFTABLES, operation, flags: NLM_F_DUMP, family }, seq, write);
+  return w.done();
+}
+
+/** Requests for single objects, a message each, numbered from `seq`; only the last is acknowledged. */
+export function findRequests<T extends { family: NfFamily }>(
+  operation: number,
+  seq: number,
+  wanted: readonly T[],
+  write: (a: AttrWriter, one: T) => void,
+): Buffer {
+  const w = new Writer(128 * wanted.length);
+  for (const [i, one] of wanted.entries()) {
+    const flags = i === wanted.length - 1 ? NLM_F_ACK : 0;
+    const request = { subsystem: NFNL_SUBSYS_NFTABLES, operation, flags, family: one.family } as const;
+    nfMessage(w, request, (seq + i) >>> 0, (a) => write(a, one));
+  }
   return w.done();
 }
 

@@ -1,9 +1,16 @@
 import { Writer } from '../../base/bytes.js';
 import { WeftError } from '../../base/errors.js';
 import { type AttrReader, AttrWriter, NLA_F_NESTED, NLA_HDRLEN } from '../attr.js';
-import { type Message, NLM_F_ACK, NLM_F_CREATE } from '../netlink.js';
-import { NFNL_SUBSYS_NFTABLES, nfBody, nfMessage } from '../nfnl.js';
-import { type Change, dumpRequest, NFT_MSG_DELSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM } from './change.js';
+import { type Message, NLM_F_CREATE } from '../netlink.js';
+import { nfBody } from '../nfnl.js';
+import {
+  type Change,
+  dumpRequest,
+  findRequests,
+  NFT_MSG_DELSETELEM,
+  NFT_MSG_GETSETELEM,
+  NFT_MSG_NEWSETELEM,
+} from './change.js';
 import { type NftData, readData, writeData, writeValue } from './data.js';
 import { wide } from './fields.js';
 import type { Hex } from './hex.js';
@@ -91,22 +98,11 @@ export function getElements(seq: number, s: SetRef): Buffer {
  * Requests for single elements by key, a message each, numbered from `seq`; only the last is acknowledged. What exists is
  * answered with an NFT_MSG_NEWSETELEM, what does not (or whose table or set does not) with ENOENT.
  */
-export function findElements(seq: number, wanted: readonly { set: SetRef; key: Hex }[]): Buffer {
-  const w = new Writer(128 * wanted.length);
-  for (const [i, { set, key }] of wanted.entries()) {
-    const flags = i === wanted.length - 1 ? NLM_F_ACK : 0;
-    const request = {
-      subsystem: NFNL_SUBSYS_NFTABLES,
-      operation: NFT_MSG_GETSETELEM,
-      flags,
-      family: set.family,
-    } as const;
-    nfMessage(w, request, (seq + i) >>> 0, (a) => {
-      a.string(NFTA_SET_ELEM_LIST_TABLE, set.table).string(NFTA_SET_ELEM_LIST_SET, set.set);
-      a.nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => list.nest(NFTA_LIST_ELEM, (e) => writeElement(e, { key })));
-    });
-  }
-  return w.done();
+export function findElements(seq: number, wanted: readonly (SetRef & { key: Hex })[]): Buffer {
+  return findRequests(NFT_MSG_GETSETELEM, seq, wanted, (a, { table, set, key }) => {
+    a.string(NFTA_SET_ELEM_LIST_TABLE, table).string(NFTA_SET_ELEM_LIST_SET, set);
+    a.nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => list.nest(NFTA_LIST_ELEM, (e) => writeElement(e, { key })));
+  });
 }
 
 /** Body of an NFT_MSG_NEWSETELEM (dump) or NFT_MSG_DELSETELEM (notification): some of the elements of a set. @throws WEFT_INTERNAL */

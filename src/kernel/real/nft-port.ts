@@ -2,7 +2,7 @@ import { WeftError } from '../../base/errors.js';
 import { ack, type Message, NETLINK_NETFILTER, NLMSG_DONE, NLMSG_ERROR, parseMessages } from '../../codec/netlink.js';
 import { netlinkError } from '../../codec/netlink-error.js';
 import { batch, refusals } from '../../codec/nft/batch.js';
-import { delChain, getChains, readChain } from '../../codec/nft/chain.js';
+import { delChain, findChains, getChains, readChain } from '../../codec/nft/chain.js';
 import type { Change } from '../../codec/nft/change.js';
 import { delElements, findElements, getElements, newElements, readElements } from '../../codec/nft/element.js';
 import { getGeneration, readGeneration } from '../../codec/nft/generation.js';
@@ -15,11 +15,18 @@ import {
   setMessage,
   setObject,
 } from '../../codec/nft/objects.js';
-import { flushChain, getRules, readRule } from '../../codec/nft/rule.js';
+import { flushChain, getRules, type Rule, readRule } from '../../codec/nft/rule.js';
 import { delSet, getSets, newSet, readSet } from '../../codec/nft/set.js';
 import { delTable, getTables, newTable, readTable } from '../../codec/nft/table.js';
 import type { Ns } from '../../objects/kind.js';
-import { elementOfKey, type NftElement, type NftFamily, type NftObject, type NftSetObject } from '../../objects/nft.js';
+import {
+  type NftChainName,
+  type NftElement,
+  type NftFamily,
+  type NftObject,
+  type NftSetObject,
+  nftByKey,
+} from '../../objects/nft.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
 import { spaceFor } from './port.js';
@@ -33,8 +40,15 @@ const TIMEOUT_MS = 20_000;
 const TRIES = 5;
 /** Elements that are looked for one by one; for more, all are read (a refusal takes 832 bytes of the receive buffer). */
 const FEW = 256;
+/** Chains that are looked for one by one; the rules of each are a request of their own. */
+const FEW_CHAINS = 16;
 /** asm-generic/errno-base.h */
 const ENOENT = 2;
+
+interface Few {
+  elements: NftElement[];
+  chains: NftChainName[];
+}
 
 /** nf_tables objects in tables named weft; one transaction per pass and namespace. */
 export class NftPort implements KindPort<NftObject> {
@@ -44,24 +58,56 @@ export class NftPort implements KindPort<NftObject> {
   async observe(ns: Ns, _want: readonly NftObject[], keys?: ReadonlySet<string>): Promise<NftObject[]> {
     const space = this.spaces.open(ns);
     if (!space) return [];
-    const elements = keys && keys.size <= FEW ? [...keys].map(elementOfKey) : [undefined];
-    if (elements.every((element) => element !== undefined)) return this.#find(space, elements);
+    const few = keys && this.#named(keys);
+    if (few?.chains.length === 0) return this.#elements(space, few.elements);
     for (let attempt = 1; ; attempt++) {
       const before = await this.#generation(space);
-      const objects = await this.#whole(space);
+      const objects = few ? await this.#find(space, few) : await this.#whole(space);
       // A transaction in between tears dumps (elements are left out, silently): look again, within reason.
       if (attempt === TRIES || before === (await this.#generation(space))) return objects;
     }
   }
 
-  /** Those of the elements that exist: one more peer must not cost reading those of 10,000 others. */
-  async #find(space: Space, elements: readonly NftElement[]): Promise<NftObject[]> {
-    const wanted = elements.map(({ family, table, set, key }) => ({ set: { family, table, set }, key }));
-    const seq = this.#next(wanted.length);
-    const answer = await space.socket(NETLINK_NETFILTER).transact(findElements(seq, wanted), TIMEOUT_MS);
-    const out: NftObject[] = [];
-    for (const m of parseMessages(answer)) {
-      if (m.type !== NLMSG_ERROR) out.push(...elementsOf(readElements(m)));
+  /** What keys stand for; undefined where they are too many, or stand for what cannot be asked for alone. */
+  #named(keys: ReadonlySet<string>): Few | undefined {
+    const few: Few = { elements: [], chains: [] };
+    if (keys.size > FEW) return undefined;
+    for (const key of keys) {
+      const one = nftByKey(key);
+      if (one?.what === 'element') few.elements.push(one);
+      else if (one && few.chains.length < FEW_CHAINS) few.chains.push(one);
+      else return undefined;
+    }
+    return few;
+  }
+
+  /** Those that exist: one more peer must not cost reading 10,000 others, nor one more backend those of all services. */
+  async #find(space: Space, { elements, chains }: Few): Promise<NftObject[]> {
+    const out: NftObject[] = await this.#elements(space, elements);
+    for (const message of await this.#answers(space, chains, findChains)) {
+      const chain = readChain(message);
+      const rules = await this.#dump(space, (seq) => getRules(seq, chain));
+      out.push(chainObject(chain, rules.map(readRule)));
+    }
+    return out;
+  }
+
+  async #elements(space: Space, elements: readonly NftElement[]): Promise<NftElement[]> {
+    const messages = await this.#answers(space, elements, findElements);
+    return messages.flatMap((message) => elementsOf(readElements(message)));
+  }
+
+  /** The answers to requests for objects of which some may not exist. */
+  async #answers<T>(
+    space: Space,
+    wanted: readonly T[],
+    requests: (seq: number, wanted: readonly T[]) => Buffer,
+  ): Promise<Message[]> {
+    if (wanted.length === 0) return [];
+    const bytes = requests(this.#next(wanted.length), wanted);
+    const out: Message[] = [];
+    for (const m of parseMessages(await space.socket(NETLINK_NETFILTER).transact(bytes, TIMEOUT_MS))) {
+      if (m.type !== NLMSG_ERROR) out.push(m);
       else refuse(m, space, ENOENT);
     }
     return out;
@@ -98,14 +144,11 @@ export class NftPort implements KindPort<NftObject> {
     const chains = (await this.#dump(space, (seq) => getChains(seq, family))).map(readChain);
     const rules = (await this.#dump(space, (seq) => getRules(seq, of))).map(readRule);
     const out: NftObject[] = sets.map(setObject);
+    const byChain = new Map<string, Rule[]>(chains.map(({ chain }) => [chain, []]));
+    for (const rule of rules) byChain.get(rule.chain)?.push(rule);
     for (const chain of chains) {
-      if (chain.table !== NFT_TABLE || chain.family !== family) continue;
-      out.push(
-        chainObject(
-          chain,
-          rules.filter((rule) => rule.chain === chain.chain),
-        ),
-      );
+      if (chain.table === NFT_TABLE && chain.family === family)
+        out.push(chainObject(chain, byChain.get(chain.chain) ?? []));
     }
     for (const set of sets) {
       // Dynamic sets are filled by packets: their elements are flows, not wishes.
