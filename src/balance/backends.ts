@@ -4,6 +4,7 @@ import type { BackendState } from '../model/endpoint.js';
 import { familiesOfPort, meshNumber } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
+import { WishIndex } from '../model/wish-index.js';
 import { vtepOf } from '../network/paths.js';
 
 /** A backend of a service on one network, in one family. */
@@ -53,27 +54,37 @@ export function localBackends(backends: readonly Backend[]): Backend[] {
   return here.some(isActive) ? here : here.map((backend) => ({ ...backend, weight: 1 }));
 }
 
-const peerIndex = new WeakMap<Wish, Map<string, Stored<'peers'>[]>>();
+/** By service and id. */
+const served = new WishIndex<Map<string, Map<string, Stored<'peers'>>>>(
+  ['peers'],
+  () => new Map(),
+  (services, stored) => {
+    const peer = stored as Stored<'peers'>;
+    const { service } = peer.spec;
+    if (service !== undefined) services.set(service, (services.get(service) ?? new Map()).set(peer.id, peer));
+  },
+  (services, stored) => {
+    const { service } = (stored as Stored<'peers'>).spec;
+    const peers = service === undefined ? undefined : services.get(service);
+    peers?.delete(stored.id);
+    if (service !== undefined && peers?.size === 0) services.delete(service);
+  },
+);
 
-/** Peers by service; made once for each reading of the wish. */
-function peersOf(wish: Wish, service: string): readonly Stored<'peers'>[] {
-  let index = peerIndex.get(wish);
-  if (!index) {
-    index = new Map();
-    for (const peer of wish.peers.values()) {
-      const name = peer.spec.service;
-      if (name === undefined) continue;
-      const list = index.get(name);
-      if (list) list.push(peer);
-      else index.set(name, [peer]);
-    }
-    peerIndex.set(wish, index);
+/** Peers of a service, in the order of their ids: of two with one address every node takes the same. */
+const peersOf = (wish: Wish, service: string): Stored<'peers'>[] =>
+  [...(served.of(wish).get(service)?.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
+
+const deadCache = new WeakMap<Wish['nodes'], ReadonlySet<Ip>>();
+
+/** VTEPs of nodes that are known to be dead; made once for each reading of the table. */
+function deadVteps({ nodes }: Wish): ReadonlySet<Ip> {
+  let dead = deadCache.get(nodes);
+  if (!dead) {
+    dead = new Set([...nodes.values()].filter((node) => !node.spec.alive).map((node) => node.spec.vtep));
+    deadCache.set(nodes, dead);
   }
-  return index.get(service) ?? [];
-}
-
-function deadVteps(wish: Wish): ReadonlySet<Ip> {
-  return new Set([...wish.nodes.values()].filter((node) => !node.spec.alive).map((node) => node.spec.vtep));
+  return dead;
 }
 
 /** A number for a backend that fits a connection mark: its IPv4 address, or four bytes of the SHA-256 of the other. */

@@ -1,4 +1,6 @@
+import { holdersOf } from '../model/holders.js';
 import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
+import { endpointsOf } from './on-network.js';
 import { isBroadcast } from './overlay/broadcast.js';
 import { isHere } from './world.js';
 
@@ -24,6 +26,7 @@ export function affected(changes: readonly Change[], before: Wish, after: Wish):
     if (!concerns) return 'all';
     out.add(nameOf(change));
     for (const wish of [before, after]) for (const name of concerns(wish, change.id)) out.add(name);
+    if (change.table === 'endpoints') for (const name of claimants(change.id, before, after)) out.add(name);
     const network = change.table === 'endpoints' ? networkOf(change.id) : undefined;
     if (network !== undefined && carries(before, network) !== carries(after, network)) return 'all';
   }
@@ -36,19 +39,24 @@ const CONCERNS: Partial<Record<Table, (wish: Wish, id: string) => string[]>> = {
   endpoints(wish, id) {
     const stored = wish.endpoints.get(id);
     if (!stored) return [];
-    const { sandbox, network, addresses } = stored.spec;
+    const { sandbox, network } = stored.spec;
     const place = [nameOf({ table: 'sandboxes', id: sandbox }), nameOf({ table: 'networks', id: network })];
-    const claimants = [...wish.peers.values()].filter(
-      ({ spec }) => spec.network === network && addresses.includes(spec.address),
-    );
     // Which of its interfaces gives the default route is decided among all of a sandbox's.
-    return [NODE_PRODUCER, ...place, ...within(wish, sandbox), ...servedBy(stored), ...claimants.map(nameOf)];
+    return [NODE_PRODUCER, ...place, ...within(wish, sandbox), ...servedBy(stored)];
   },
 };
 
-/** Endpoints of a sandbox. */
-const within = (wish: Wish, sandbox: string): string[] =>
-  [...wish.endpoints.values()].filter(({ spec }) => spec.sandbox === sandbox).map(nameOf);
+const within = (wish: Wish, sandbox: string): string[] => endpointsOf(wish, sandbox).map(nameOf);
+
+/** Peers with an address that the endpoint has, or had. Peers that come or go with the same change are in it themselves. */
+function claimants(endpoint: string, before: Wish, after: Wish): string[] {
+  return [before, after].flatMap((wish) => {
+    const { network, addresses } = wish.endpoints.get(endpoint)?.spec ?? {};
+    if (network === undefined || addresses === undefined) return [];
+    const holders = addresses.flatMap((ip) => holdersOf(after, network).of(ip));
+    return holders.filter(({ table }) => table === 'peers').map(nameOf);
+  });
+}
 
 const servedBy = (stored: Stored<'peers'> | Stored<'endpoints'> | undefined): string[] =>
   stored?.spec.service === undefined ? [] : [nameOf({ table: 'services', id: stored.spec.service })];

@@ -1,8 +1,8 @@
 import { cidrText, toNumber } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
+import { endpointsOf, holdersOf } from '../model/holders.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { endpointsOf, holdersOf } from './holders.js';
 import { firstFree, type Pool, poolsOf } from './pools.js';
 
 /** Where the next search of a pool begins, kept over restarts: serial allocation, so that a freed address rests. */

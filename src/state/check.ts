@@ -2,6 +2,7 @@ import { cidrText, contains, last, overlaps, type Prefix, parseCidr } from '../b
 import { WeftError } from '../base/errors.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Endpoint } from '../model/endpoint.js';
+import { endpointsOf, holdersOf } from '../model/holders.js';
 import { hasInterfaces, isLocalScope, type Network } from '../model/network.js';
 import { SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
@@ -9,7 +10,6 @@ import { NAME_PATTERN } from '../model/scalars.js';
 import type { Scheduler, Service } from '../model/service.js';
 import { checkDriver, checkDriverAgainst } from './check-driver.js';
 import { checkPlace, checkRoutes, checkSysctls } from './check-endpoint.js';
-import { endpointsOf, holdersOf } from './holders.js';
 import { vnisOf } from './overlay.js';
 import { asPrefix } from './pools.js';
 import { checkRoom, checkSubnets } from './subnets.js';

@@ -10,9 +10,9 @@ import {
   toNumber,
 } from '../base/cidr.js';
 import { bits, type Cidr, type Family, family, type Ip } from '../base/ip.js';
+import { type Holders, holdersOf } from '../model/holders.js';
 import { isLocalScope, type Network } from '../model/network.js';
 import type { Stored, Wish } from '../model/registry.js';
-import { type Holders, holdersOf } from './holders.js';
 
 /** Addresses of one family of a network that endpoints and VIPs can have. */
 export interface Pool {

@@ -1,5 +1,5 @@
 import { type Specs, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
-import { follow } from './holders.js';
+import { followIndexes } from '../model/wish-index.js';
 
 /** One change of one object. `stored` absent: it is gone. */
 export interface Mutation {
@@ -42,7 +42,7 @@ export class MutableWish {
     this.#maps = maps as Maps;
     this.revision = revision;
     this.#frozen = undefined;
-    follow(before, this.read(), mutations);
+    followIndexes(before, this.read(), mutations);
   }
 
   all(): Stored[] {

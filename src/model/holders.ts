@@ -1,8 +1,8 @@
 import { fromNumber, last, type Prefix, size, toNumber } from '../base/cidr.js';
 import { type Claims, claim, claimsOf, release } from '../base/claims.js';
 import { type Family, family, type Ip, type Mac } from '../base/ip.js';
-import type { Stored, Table, Wish } from '../model/registry.js';
-import type { Mutation } from './wish.js';
+import type { Stored, Table, Wish } from './registry.js';
+import { WishIndex } from './wish-index.js';
 
 /** Addresses in a page, a power of two: what is full is skipped page by page, so that a /16 has 256 steps. */
 const PAGE_BITS = 8n;
@@ -96,63 +96,43 @@ const byNetwork = (addresses: Readonly<Record<string, Ip[]>>): [string, Ip[], un
 
 const isOf = <T extends Table>(stored: Stored, table: T): stored is Stored & Stored<T> => stored.table === table;
 
-interface Index {
-  networks: Map<string, Holders>;
-  /** Endpoints by sandbox and id. */
-  sandboxes: Map<string, Map<string, Stored<'endpoints'>>>;
-}
+/** Who holds what, by network. */
+const byNetworks = new WishIndex<Map<string, Holders>>(
+  ['endpoints', 'peers', 'services', 'nodes'],
+  () => new Map(),
+  (networks, stored) => {
+    for (const [network, addresses, mac] of held(stored)) {
+      const holders = networks.get(network) ?? new Holders();
+      holders.add(stored, addresses, mac);
+      networks.set(network, holders);
+    }
+  },
+  (networks, stored) => {
+    for (const [network, addresses, mac] of held(stored)) networks.get(network)?.remove(stored, addresses, mac);
+  },
+);
 
-const indexes = new WeakMap<Wish, Index>();
-
-function enter(index: Index, stored: Stored): void {
-  for (const [network, addresses, mac] of held(stored)) {
-    const holders = index.networks.get(network) ?? new Holders();
-    holders.add(stored, addresses, mac);
-    index.networks.set(network, holders);
-  }
-  if (!isOf(stored, 'endpoints')) return;
-  const { sandbox } = stored.spec;
-  index.sandboxes.set(sandbox, (index.sandboxes.get(sandbox) ?? new Map()).set(stored.id, stored));
-}
-
-function leave(index: Index, stored: Stored): void {
-  for (const [network, addresses, mac] of held(stored)) index.networks.get(network)?.remove(stored, addresses, mac);
-  if (isOf(stored, 'endpoints')) index.sandboxes.get(stored.spec.sandbox)?.delete(stored.id);
-}
+/** Endpoints by sandbox and id. */
+const bySandbox = new WishIndex<Map<string, Map<string, Stored<'endpoints'>>>>(
+  ['endpoints'],
+  () => new Map(),
+  (sandboxes, stored) => {
+    const endpoint = stored as Stored<'endpoints'>;
+    const { sandbox } = endpoint.spec;
+    sandboxes.set(sandbox, (sandboxes.get(sandbox) ?? new Map()).set(endpoint.id, endpoint));
+  },
+  (sandboxes, stored) => {
+    const { sandbox } = (stored as Stored<'endpoints'>).spec;
+    const endpoints = sandboxes.get(sandbox);
+    endpoints?.delete(stored.id);
+    if (endpoints?.size === 0) sandboxes.delete(sandbox);
+  },
+);
 
 /** Who holds what of a network. */
-export const holdersOf = (wish: Wish, network: string): Holders => indexOf(wish).networks.get(network) ?? new Holders();
+export const holdersOf = (wish: Wish, network: string): Holders => byNetworks.of(wish).get(network) ?? new Holders();
 
 /** The endpoints of a sandbox. */
 export const endpointsOf = (wish: Wish, sandbox: string): Stored<'endpoints'>[] => [
-  ...(indexOf(wish).sandboxes.get(sandbox)?.values() ?? []),
+  ...(bySandbox.of(wish).get(sandbox)?.values() ?? []),
 ];
-
-/** The first question about a wish reads all of it; `follow` keeps the answer up to date. */
-function indexOf(wish: Wish): Index {
-  let index = indexes.get(wish);
-  if (!index) {
-    index = { networks: new Map(), sandboxes: new Map() };
-    for (const table of [wish.endpoints, wish.peers, wish.services, wish.nodes])
-      for (const stored of table.values() as Iterable<Stored>) enter(index, stored);
-    indexes.set(wish, index);
-  }
-  return index;
-}
-
-/**
- * Hands what is known of one reading of the wish on to the next: a change costs what it changes, not the whole wish. The
- * old reading forgets; who asks it again has it read anew.
- */
-export function follow(before: Wish, after: Wish, mutations: readonly Mutation[]): void {
-  const index = indexes.get(before);
-  if (!index) return;
-  indexes.delete(before);
-  const latest = new Map(mutations.map((m) => [`${m.table}/${m.id}`, m]));
-  for (const { table, id, stored } of latest.values()) {
-    const old = before[table].get(id) as Stored | undefined;
-    if (old) leave(index, old);
-    if (stored) enter(index, stored);
-  }
-  indexes.set(after, index);
-}
