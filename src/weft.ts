@@ -9,6 +9,7 @@ import { kernelCommands } from './commands/kernel.js';
 import { networkCommands } from './commands/network.js';
 import { sandboxCommands } from './commands/sandbox.js';
 import { serviceCommands } from './commands/service.js';
+import { statsCommand } from './commands/stats.js';
 import { conventions, failed } from './commands/usage.js';
 import { verifyCommand } from './commands/verify.js';
 
@@ -36,6 +37,7 @@ function program(): Command {
     kernelCommands,
     dnsCommands,
     verifyCommand,
+    statsCommand,
   ])
     add(weft);
   weft

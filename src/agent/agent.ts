@@ -1,10 +1,10 @@
 import type { Logger } from 'pino';
-import type { AgentPort, Difference, Listing, Status } from '../api/agent.js';
+import type { AgentPort, Difference, Listing, ServiceStats, Status } from '../api/agent.js';
+import { MetricsServer } from '../api/metrics-server.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
 import { schedulersOf } from '../balance/schedulers.js';
-import { toWeftError } from '../base/errors.js';
-import type { Ip } from '../base/ip.js';
+import { toWeftError, type WeftError } from '../base/errors.js';
 import { Fingerprints } from '../kernel/real/fingerprints.js';
 import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
 import { ipvsState } from '../kernel/real/ipvs-state.js';
@@ -36,10 +36,13 @@ import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
 import { Events } from './events.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
+import { metricsText } from './metrics.js';
 import { Names } from './names.js';
+import { Notices } from './notices.js';
 import type { Options } from './options.js';
 import { PoolWatch } from './pool-watch.js';
 import { Reservations } from './reservations.js';
+import { Stats } from './stats.js';
 import { StatusBook } from './status.js';
 import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
@@ -58,6 +61,7 @@ export class Agent implements AgentPort {
   readonly #locations = new Locations();
   readonly names: Names;
   readonly ports: Reservations;
+  readonly #notices: Notices;
   readonly #spaces: Spaces;
   readonly #kernel: RealKernel;
   readonly #watch: Watch;
@@ -67,6 +71,8 @@ export class Agent implements AgentPort {
   readonly #underlay: Underlay;
   readonly #announcer: Announcer;
   readonly #status: StatusBook;
+  readonly #stats: Stats;
+  readonly #metricsServer: MetricsServer | undefined;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
@@ -76,14 +82,17 @@ export class Agent implements AgentPort {
     readonly options: Options,
     readonly log: Logger,
   ) {
+    this.#notices = new Notices(log, this.events);
     this.#spaces = new Spaces(loadNative(), options.runDir);
     this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
-    this.#announcer = new Announcer(this.#spaces, (error) => this.#report('trouble', '', toWeftError(error).message));
+    this.#announcer = new Announcer(this.#spaces, (error) =>
+      this.#notices.report('trouble', '', toWeftError(error).message),
+    );
     this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
       change: (what) => this.loop.wake(this.#recompute(what === 'all' ? what : [PATHS_PRODUCER]), 'wish'),
-      path: (vtep, small, promised) => this.#tellPath(vtep, small?.mtu, promised),
-      trouble: ({ message, hint }) => this.#report('trouble', '', message, hint),
+      path: (vtep, small, promised) => this.#notices.path(vtep, small?.mtu, promised),
+      trouble: ({ message, hint }) => this.#notices.report('trouble', '', message, hint),
     });
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
@@ -98,7 +107,7 @@ export class Agent implements AgentPort {
     });
     this.#pools = new PoolWatch(
       () => this.store.wish,
-      (network, warning) => this.#poolChanged(`network/${network}`, warning),
+      (network, warning) => this.#notices.pool(`network/${network}`, warning),
     );
     this.ports = new Reservations(
       {
@@ -122,16 +131,17 @@ export class Agent implements AgentPort {
       this.#desired,
       (ns, kind, key) => this.#gate(ns, kind, key),
       (dirt) => this.loop.wake(dirt, 'kernel'),
-      (error) => this.#report('trouble', '', toWeftError(error).message),
+      (error) => this.#notices.report('trouble', '', toWeftError(error).message),
     );
     this.#status = new StatusBook({
       ...{ options, startedAt: this.startedAt, store: this.store, loop: this.loop, names: this.names },
       ...{ ports: this.ports, spaces: this.#spaces, underlay: this.#underlay, pools: this.#pools },
       chosen: () => ({ balancer: this.#balancer, nftInet: this.#nftInet, gateway: this.#gateway }),
     });
-    this.#server = new ApiServer(options.socket, allRoutes(this), (error, request) =>
-      this.log.error({ err: error, request }, 'request failed'),
-    );
+    this.#stats = new Stats(this.#spaces, () => this.#world());
+    const defect = (error: WeftError, request: string) => this.log.error({ err: error, request }, 'request failed');
+    this.#server = new ApiServer(options.socket, allRoutes(this), defect);
+    if (options.metrics) this.#metricsServer = new MetricsServer(options.metrics, () => this.metrics(), defect);
   }
 
   /** Comes up: state, first pass, socket. Traffic that flows is not touched where nothing changed. */
@@ -144,6 +154,7 @@ export class Agent implements AgentPort {
     this.#watch.start();
     // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
     await this.#server.listen();
+    await this.#metricsServer?.listen();
     await this.#fingerprints.start();
     await this.loop.start();
     await this.#underlay.start();
@@ -174,21 +185,21 @@ export class Agent implements AgentPort {
       this.log.warn({ code, hint }, message),
     );
     this.#before = this.store.wish;
-    this.ports.on('trouble', (owner, message) => this.#report('trouble', owner, message));
+    this.ports.on('trouble', (owner, message) => this.#notices.report('trouble', owner, message));
     this.ports.follow(this.store.wish);
     this.#recompute('all');
     this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
     this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
     this.names.resolver.on('trouble', (sandbox, message) =>
-      this.#report('trouble', sandbox && `sandbox/${sandbox}`, message),
+      this.#notices.report('trouble', sandbox && `sandbox/${sandbox}`, message),
     );
-    this.store.on('trouble', (error) => this.#report('trouble', '', error.message, error.hint));
+    this.store.on('trouble', (error) => this.#notices.report('trouble', '', error.message, error.hint));
     this.loop.on('pass', (result, causes) => void this.#attempt(() => this.#passed(result, causes)));
     this.loop.on('drift', ({ op }) =>
-      this.#report('drift', op.owner, `${op.verb} ${op.kind} ${op.key} in ${op.ns}: ${op.because}`),
+      this.#notices.report('drift', op.owner, `${op.verb} ${op.kind} ${op.key} in ${op.ns}: ${op.because}`),
     );
-    this.loop.on('trouble', ({ owner, error }) => this.#report('trouble', owner, error.message, error.hint));
+    this.loop.on('trouble', ({ owner, error }) => this.#notices.report('trouble', owner, error.message, error.hint));
   }
 
   /** Ends the agent; the data plane stays as it is. */
@@ -199,6 +210,7 @@ export class Agent implements AgentPort {
     this.#underlay.stop();
     this.#announcer.stop();
     this.#fingerprints.stop();
+    await this.#metricsServer?.close();
     await this.#server.close();
     await this.loop.stop();
     this.store.close();
@@ -237,6 +249,14 @@ export class Agent implements AgentPort {
     };
     const { held } = this.loop;
     return inspect({ kernel: this.#kernel, desired: this.#desired, held, world: this.#world(), readers, query }, what);
+  }
+
+  stats(): Promise<ServiceStats[]> {
+    return this.#stats.services();
+  }
+
+  async metrics(): Promise<string> {
+    return metricsText(await this.#stats.services(), this.#status);
   }
 
   verify(): Promise<Difference[]> {
@@ -340,11 +360,12 @@ export class Agent implements AgentPort {
       await work();
     } catch (error) {
       const { message, hint } = toWeftError(error);
-      this.#report('trouble', '', message, hint);
+      this.#notices.report('trouble', '', message, hint);
     }
   }
 
   async #passed(result: PassResult, causes: ReadonlySet<Cause>): Promise<void> {
+    this.#stats.removed(result.done);
     if (causes.has('start')) {
       this.log.info(
         { adopted: result.kept, changes: result.done.length },
@@ -361,26 +382,6 @@ export class Agent implements AgentPort {
     }
     this.names.passed(result.done);
     this.#locations.forget(this.store.wish, (ns) => this.#desired.hasReleased(ns));
-  }
-
-  #report(type: 'drift' | 'trouble', object: string, message: string, hint?: string): void {
-    this.log.warn({ object, ...(hint !== undefined && { hint }) }, `${type}: ${message}`);
-    this.events.add({ type, object, message, ...(hint !== undefined && { details: { hint } }) });
-  }
-
-  #tellPath(vtep: Ip, mtu: number | undefined, promised: number): void {
-    const details = { vtep, mtu: mtu ?? promised, route: promised };
-    const message =
-      mtu === undefined
-        ? `the path to ${vtep} carries ${promised} bytes again`
-        : `the path to ${vtep} carries ${mtu} bytes, its route promises ${promised}: senders are told`;
-    this.log.warn(details, message);
-    this.events.add({ type: mtu === undefined ? 'recovered' : 'trouble', message, details });
-  }
-
-  #poolChanged(object: string, warning: string | undefined): void {
-    if (warning === undefined) this.events.add({ type: 'recovered', object, message: 'addresses are free again' });
-    else this.#report('trouble', object, warning, 'widen --ip-range, or free endpoints');
   }
 
   /** Why an object that nothing wishes may not go yet. */

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parse as parseYaml } from 'yaml';
+import type { HostPort } from '../api/metrics-server.js';
 import { WeftError } from '../base/errors.js';
 import { canonicalIp } from '../base/ip.js';
 import { NAME_PATTERN } from '../model/scalars.js';
@@ -18,6 +19,8 @@ export interface Options {
   stateDir: string;
   socket: string;
   lb: 'auto' | 'ipvs' | 'nft';
+  /** Where `GET /metrics` is answered besides the socket. */
+  metrics?: HostPort;
   logLevel: string;
   logFormat: 'pretty' | 'json';
   cleanup: boolean;
@@ -41,6 +44,13 @@ const address = (text: string): string => {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
+};
+/** `127.0.0.1:9464`, `[::1]:9464`, or `:9464` for all addresses. */
+const hostPort = (text: string): HostPort => {
+  const [, six, other, digits] = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(text) ?? [];
+  if (digits === undefined) throw new InvalidArgumentError('use HOST:PORT, [IPV6]:PORT, or :PORT for all addresses');
+  const host = six ?? other;
+  return { port: port(digits), ...(host && { host }) };
 };
 const unsupported =
   (flag: string, only: string) =>
@@ -82,6 +92,7 @@ function command(): Command {
         .argParser(unsupported('--gossip', 'off'))
         .default('off'),
     )
+    .addOption(option('--metrics <host:port>', 'answer GET /metrics there too', 'WEFT_METRICS').argParser(hostPort))
     .addOption(
       option('--log-level <level>', 'how much to say', 'WEFT_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error'])

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { toWeftError, WeftError } from '../base/errors.js';
 import { ResolverClient } from '../dns/client.js';
+import type { Counters } from '../dns/counters.js';
 import type { BoundSandbox } from '../dns/listeners.js';
 import type { Applied } from '../dns/protocol.js';
 import type { Wish } from '../model/registry.js';
@@ -158,6 +159,17 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
     const has = (await this.#client.status()).revision;
     if (has === revision) return { networks, drift: '' };
     return { networks, drift: 'differs', reason: `the resolver has view ${has}, not ${revision}` };
+  }
+
+  /** What became of queries; undefined while the resolver does not run, or does not answer. */
+  async counters(): Promise<Counters | undefined> {
+    if (!this.#client.connected) return undefined;
+    try {
+      return (await this.#client.status()).counters;
+    } catch (error) {
+      if (error instanceof WeftError) return undefined;
+      throw error;
+    }
   }
 
   get #wanted(): boolean {

@@ -16,7 +16,7 @@ import type { PoolWatch } from './pool-watch.js';
 import type { Reservations } from './reservations.js';
 import type { Underlay } from './underlay/underlay.js';
 
-const TABLES = ['networks', 'sandboxes', 'endpoints', 'services', 'nodes', 'peers'] as const;
+export const TABLES = ['networks', 'sandboxes', 'endpoints', 'services', 'nodes', 'peers'] as const;
 
 /** The parts of an agent that have something to say of how it is. */
 export interface StatusParts {
@@ -77,7 +77,7 @@ export class StatusBook {
     const { node, advertise, dataPathPort } = options;
     const { balancer, nftInet, gateway } = this.parts.chosen();
     const { doubt } = store.confidence;
-    const troubles = this.#troubles();
+    const troubles = this.troubles();
     return {
       node,
       advertise,
@@ -103,7 +103,8 @@ export class StatusBook {
     };
   }
 
-  #troubles(): Record<string, unknown>[] {
+  /** What is not as wished, and why. */
+  troubles(): Record<string, unknown>[] {
     const { store, loop, names, ports } = this.parts;
     const body = (
       code: 'WEFT_CONFLICT' | 'WEFT_NOT_SUPPORTED' | 'WEFT_UNAVAILABLE',

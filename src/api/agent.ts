@@ -1,3 +1,4 @@
+import type { Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { Loop } from '../reconcile/loop.js';
 import type { Store } from '../state/store.js';
@@ -60,6 +61,34 @@ export interface Difference {
   error?: string;
 }
 
+/** What was sent towards a backend, or the backends of a service: replies pass no balancer. */
+interface Sent {
+  packets: number;
+  /** Of IP packets, without the Ethernet header. */
+  bytes: number;
+  /** Flows that were given to it. */
+  connections: number;
+  /** Established TCP connections now. */
+  active: number;
+  /** Other flows that are remembered now: half open, closing, UDP. */
+  inactive: number;
+}
+
+/** A backend of a service on one network, as this node's balancer sees it. */
+export interface BackendStats extends Sent {
+  network: string;
+  backend: Ip;
+  /** It is on this node. */
+  local: boolean;
+  state: 'active' | 'draining';
+}
+
+/** A row of `GET /v1/stats`. Totals of a service include what backends had that are gone. */
+export interface ServiceStats extends Sent {
+  service: string;
+  backends: BackendStats[];
+}
+
 /** What the API serves: the agent, seen from its socket. */
 export interface AgentPort {
   readonly store: Store;
@@ -73,6 +102,10 @@ export interface AgentPort {
   summary(): Promise<Record<string, unknown>>;
   inspect(what: string, query: URLSearchParams): Promise<Listing>;
   inspectable(): string[];
+  /** What the balancers of this node sent to whom. */
+  stats(): Promise<ServiceStats[]>;
+  /** The text of `GET /metrics`. */
+  metrics(): Promise<string>;
   /** Compares everything with the kernel and changes nothing. */
   verify(): Promise<Difference[]>;
   /** What new networks must not get in the way of. */

@@ -9,6 +9,7 @@ import { objectRoutes, waitIfAsked, wishRoutes } from './objects.js';
 import { openapi } from './openapi.js';
 import { portRoutes } from './ports.js';
 import type { Route } from './router.js';
+import { statsRoutes } from './stats.js';
 
 /** Every route of the socket; docs/api.md and OpenAPI are made from this list. */
 export function allRoutes(agent: AgentPort): Route[] {
@@ -30,6 +31,7 @@ export function allRoutes(agent: AgentPort): Route[] {
     },
     ...objectRoutes(agent),
     ...portRoutes(agent),
+    ...statsRoutes(agent),
     ...wishRoutes(agent),
     ...gossipRoutes(agent),
     {

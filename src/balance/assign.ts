@@ -5,7 +5,7 @@ import type { Stored, Wish } from '../model/registry.js';
 import { BRIDGE } from '../network/overlay/names.js';
 import { familiesOf, isHere, networkNs, ownIngressAddresses, type Wants, type World } from '../network/world.js';
 import { backendsOf, localBackends, publishedFrontends } from './backends.js';
-import type { Arena } from './balancer.js';
+import type { Arena, Assignment } from './balancer.js';
 import { BALANCERS } from './registry.js';
 
 function arenaOf(world: World, network: Stored<'networks'>): Arena {
@@ -54,32 +54,45 @@ export function balanceClient(
   BALANCERS[world.balancer.name].client(world, arenaOf(world, network), endpoint.spec.mac, wants);
 }
 
-/** A service: its VIPs on every network it is on, and its published ports on the ingress network. */
-export function balanceService(world: World, service: Stored<'services'>, wants: Wants): void {
+/** What is asked of a balancer, and where. */
+export interface Asked {
+  arena: Arena;
+  assignment: Assignment;
+}
+
+/** What a service asks of the balancer: of each network with its VIPs, and of the ingress network with its published ports. */
+export function* assignmentsOf(world: World, service: Stored<'services'>): Generator<Asked> {
   for (const network of world.wish.networks.values()) {
     if (!isHere(world, network)) continue;
-    if (network.spec.ingress) publish(world, network, service, wants);
+    if (network.spec.ingress) yield* publish(world, network, service);
     else if (service.spec.mode === 'vip' && service.spec.networks.includes(network.id))
-      vip(world, network, service, wants);
+      yield* vip(world, network, service);
   }
 }
 
-function vip(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
-  const arena = arenaOf(world, network);
-  for (const of of arena.families) {
-    const vips = (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
-    for (const ip of vips) {
-      // The bridge answers ARP, ND and ping for the VIP, and refuses what finds no backend.
-      wants.add(arena.ns, 'address', `VIP of ${service.id}`, { dev: BRIDGE, ip, length: bits(of) });
+/** A service: its VIPs on every network it is on, and its published ports on the ingress network. */
+export function balanceService(world: World, service: Stored<'services'>, wants: Wants): void {
+  for (const { arena, assignment } of assignmentsOf(world, service)) {
+    // The bridge answers ARP, ND and ping for the VIP, and refuses what finds no backend.
+    for (const { ip } of arena.ingress ? [] : assignment.frontends) {
+      wants.add(arena.ns, 'address', `VIP of ${service.id}`, { dev: BRIDGE, ip, length: bits(assignment.family) });
     }
-    const frontends = vips.map((ip, i) => ({ ip, label: `${of}-${i}` }));
-    const backends = backendsOf(world.wish, service.id, network.id, of);
-    const assignment = { service, network: network.id, family: of, frontends, backends };
     BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
   }
 }
 
-function publish(world: World, network: Stored<'networks'>, service: Stored<'services'>, wants: Wants): void {
+function* vip(world: World, network: Stored<'networks'>, service: Stored<'services'>): Generator<Asked> {
+  const arena = arenaOf(world, network);
+  for (const of of arena.families) {
+    const vips = (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
+    const frontends = vips.map((ip, i) => ({ ip, label: `${of}-${i}` }));
+    const backends = backendsOf(world.wish, service.id, network.id, of);
+    const assignment = { service, network: network.id, family: of, frontends, backends };
+    yield { arena, assignment };
+  }
+}
+
+function* publish(world: World, network: Stored<'networks'>, service: Stored<'services'>): Generator<Asked> {
   const arena = arenaOf(world, network);
   const ports = meshPorts(world.wish).get(service.id) ?? [];
   for (const own of ownIngressAddresses(world, network)) {
@@ -94,7 +107,7 @@ function publish(world: World, network: Stored<'networks'>, service: Stored<'ser
       if (frontends.length === 0) continue;
       const backends = policy === 'local' ? localBackends(all) : all;
       const assignment = { service, network: network.id, family: of, frontends, backends };
-      BALANCERS[world.balancer.name].service(world, arena, assignment, wants);
+      yield { arena, assignment };
     }
   }
 }

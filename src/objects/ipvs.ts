@@ -19,6 +19,8 @@ export interface RealServer {
   ip: Ip;
   /** 0: established connections go on, new ones go elsewhere. */
   weight: number;
+  /** Observed ones: what was sent to it since it was made. No part of the comparison. */
+  counter?: { packets: number; bytes: number; connections: number };
 }
 
 const server = (o: { family: Family; fwmark: number }): string => `v${o.family} mark ${o.fwmark}`;

@@ -41,6 +41,8 @@ export interface NftElement extends InTable {
   key: string;
   /** Maps: hex of the value, or `goto CHAIN`. */
   value?: string;
+  /** Observed ones of counted sets: what found them since they were made. No part of the comparison. */
+  counter?: { packets: number; bytes: number };
 }
 
 /**

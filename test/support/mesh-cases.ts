@@ -16,6 +16,7 @@ import {
 } from './mesh-lab.js';
 import { publishScenes } from './mesh-publish.js';
 import { byReplica, schedulerCases } from './mesh-schedulers.js';
+import { countsWhatItSends } from './mesh-stats.js';
 import { inGuest, type Need, needs } from './needs.js';
 import type { Proto, Tally } from './traffic.js';
 import { PATIENCE_MS, type Traffic } from './traffic-port.js';
@@ -126,7 +127,10 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
 
   if (lb === 'ipvs') t.test('ipvsadm agrees', async (t) => ipvsadm(t, lab));
 
-  if (families.length === 1) schedulerCases(lab, of);
+  if (families.length === 1) {
+    t.test('what is sent to a service and its backends is counted', (t) => countsWhatItSends(t, lab, of));
+    schedulerCases(lab, of);
+  }
 
   t.test('a draining replica keeps its flows and gets no new one; removed, it loses them at once', async (t) => {
     const standing = new Standing(lab);

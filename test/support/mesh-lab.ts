@@ -19,6 +19,8 @@ export const VIP = { 4: '10.20.0.200', 6: 'fd20::200' } as const;
 /** Published, TCP and UDP; the tasks listen on TARGET. */
 export const PUBLISHED = 8080;
 export const TARGET = 80;
+/** Of each agent, at 127.0.0.1 of its node. */
+export const METRICS_PORT = 9464;
 export const CLIENT = { 4: '192.168.70.1', 6: '2001:db8:70::1' } as const;
 
 /** Replicas: their node and the last byte of their addresses. */
@@ -114,7 +116,8 @@ export class MeshLab {
 
   /** Namespaces and cables. Nodes drop what they are not told to forward, and every namespace is strict about sources. */
   async network(): Promise<void> {
-    this.#lab = await Lab.up({ client: true, agents: false, args: ['--lb', this.lb] });
+    const args = ['--lb', this.lb, '--metrics', `127.0.0.1:${METRICS_PORT}`];
+    this.#lab = await Lab.up({ client: true, agents: false, args });
     const drop = ['iptables -P FORWARD DROP', ...(this.families.includes(6) ? ['ip6tables -P FORWARD DROP'] : [])].join(
       '; ',
     );

@@ -74,6 +74,10 @@ export class Traffic {
     return (await this.send({ do: 'say', flow, bytes, timeoutMs })).text ?? '';
   }
 
+  async close(flow: string): Promise<void> {
+    await this.send({ do: 'close', flow });
+  }
+
   /** Bytes that arrive of a download from a server of `serve`. */
   async download(host: string, port: number, bytes: number, timeoutMs = 4 * PATIENCE_MS): Promise<number> {
     return (await this.send({ do: 'download', host, port, bytes, timeoutMs })).bytes ?? 0;

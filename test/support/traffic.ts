@@ -20,6 +20,7 @@ export type TrafficRequest =
   /** A flow that stays. */
   | { do: 'open'; flow: string; proto: Proto; host: string; port: number }
   | { do: 'say'; flow: string; timeoutMs: number; bytes?: number }
+  | { do: 'close'; flow: string }
   | { do: 'download'; host: string; port: number; bytes: number; timeoutMs: number }
   /** New flows all the time, and one that stays, until `relax`. */
   | { do: 'load'; proto: Proto; host: string; port: number; gapMs: number }
@@ -273,6 +274,10 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
       const flow = flows.get(request.flow) as Flow;
       return { text: await flow.say(payload, request.timeoutMs).catch(codeOf) };
     }
+    case 'close':
+      flows.get(request.flow)?.close();
+      flows.delete(request.flow);
+      return {};
     case 'download':
       return download(request);
     case 'load':

@@ -169,6 +169,7 @@ test('sets', (t) => {
       concat: fc.array(u32, { minLength: 1, maxLength: 5 }),
       timeout: fc.maxSafeNat(),
       gcInterval: u32,
+      counted: fc.constant(true as const),
       ...userdata,
     },
   );
@@ -189,6 +190,7 @@ test('elements', (t) => {
       intervalEnd: fc.constant(true as const),
       timeout: fc.maxSafeNat(),
       expiration: fc.maxSafeNat(),
+      counter: fc.record({ packets: fc.maxSafeNat(), bytes: fc.maxSafeNat() }),
       ...userdata,
     },
   );

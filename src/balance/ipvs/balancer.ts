@@ -98,6 +98,16 @@ export const ipvs: Balancer = {
   ingress() {},
 };
 
+/** The marks of an assignment, allocated where it has none yet. */
+export function marksOf(world: World, arena: Arena, assignment: Assignment): number[] {
+  const kinds = Object.keys(CLASSES) as Class[];
+  return assignment.frontends.flatMap(({ label, port }) =>
+    kinds
+      .filter((kind) => !port || CLASSES[kind].some((proto) => proto === port.proto))
+      .map((kind) => world.number('mark', markName(assignment, label, kind, arena), FIRST_MARK)),
+  );
+}
+
 function markName({ service, network }: Assignment, label: string, kind: Class, arena: Arena): string {
   return `${service.id}/${network}/${arena.ingress ? label : kind}`;
 }

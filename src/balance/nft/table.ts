@@ -44,11 +44,15 @@ const BALANCE = -150;
 /** Flows a network can remember without connection tracking; each takes about 200 bytes of kernel memory. */
 const FLOWS_MAX = 262_144;
 /** Milliseconds. A half-open connection is forgotten soon, which bounds what a SYN flood can fill. */
-const SYN_TIMEOUT = 60_000;
+export const SYN_TIMEOUT = 60_000;
 /** Above the 7200 s after which TCP keep-alive first speaks. */
 const TCP_TIMEOUT = 7_800_000;
 const CLOSING_TIMEOUT = 30_000;
 const UDP_TIMEOUT = 300_000;
+
+/** Backends of frontends whose flows are counted at a time; a day after the last flow a count is given up. */
+const BEGUN_MAX = 262_144;
+const BEGUN_TIMEOUT = 86_400_000;
 
 const IPPROTO_TCP = 6;
 const ofTcp = is(meta.l4proto, IPPROTO_TCP);
@@ -67,12 +71,22 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
   // Frontend and turn → backend.
   w.set(`slot${of}`, { key: [...types, 'mark'], data: 'mark' });
   // Frontend and backend → MAC: who may keep a flow. Draining ones take no new one.
-  w.set(`live${of}`, { key: [...types, 'mark'], data: 'ether_addr' });
-  w.set(`drain${of}`, { key: [...types, 'mark'], data: 'ether_addr' });
+  // What finds its backend here is counted here: an element stays while its service changes around it.
+  w.set(`live${of}`, { key: [...types, 'mark'], data: 'ether_addr', counted: true });
+  w.set(`drain${of}`, { key: [...types, 'mark'], data: 'ether_addr', counted: true });
+  // Frontend and backend, counting the flows that were given to it. Filled by packets: an element outlives any change.
+  w.set(`begun${of}`, {
+    key: [...types, 'mark'],
+    flags: ['timeout', 'dynamic'],
+    size: BEGUN_MAX,
+    timeout: BEGUN_TIMEOUT,
+    counted: true,
+  });
   const toward = (which: string): Statement => set(ether.daddr, map([...terms, mark], `${which}${of}`));
   const known = tracked ? backToCaller : goto(`touch${of}`);
-  if (tracked) trackedChains(w, arena, of, toward('live'));
-  else flowChains(w, of, toward('live'));
+  const toNew = [toward('live'), learn('update', [...terms, mark], `begun${of}`)];
+  if (tracked) trackedChains(w, arena, of, toNew);
+  else flowChains(w, of, toNew);
   errorChains(w, arena, of, mark, tracked);
   w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
   w.chain(`in${of}`, [
@@ -139,16 +153,17 @@ function slotRule(arena: Arena, of: Family, slot: Term<'mark'>, tracked: boolean
   return [set(memory(tracked), map([...frontendTerms(arena, of), slot], `slot${of}`)), goto(`learn${of}`)];
 }
 
-function trackedChains(w: TableWriter, arena: Arena, of: Family, toBackend: Statement): void {
+function trackedChains(w: TableWriter, arena: Arena, of: Family, toNew: Statement[]): void {
   w.set(`replies${of}`, { key: [words[of].address] });
-  if (!arena.ingress) w.set(`self${of}`, { key: [words[of].address, ...frontendTypes(arena, of)], data: 'ether_addr' });
-  w.chain(`learn${of}`, [[toBackend]]);
+  if (!arena.ingress)
+    w.set(`self${of}`, { key: [words[of].address, ...frontendTypes(arena, of)], data: 'ether_addr', counted: true });
+  w.chain(`learn${of}`, [toNew]);
 }
 
 const flowKey = (of: Family) => [words[of].saddr, th.sport, meta.l4proto, words[of].daddr, th.dport];
 
 /** Without connection tracking in the bridge: a dynamic map flow → backend, with timeouts of our own. */
-function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
+function flowChains(w: TableWriter, of: Family, toNew: Statement[]): void {
   const { address } = words[of];
   w.set(`flows${of}`, {
     key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
@@ -171,7 +186,7 @@ function flowChains(w: TableWriter, of: Family, toBackend: Statement): void {
     [remember('delete')],
     [ofTcp, remember('update', SYN_TIMEOUT)],
     [isNot(meta.l4proto, IPPROTO_TCP), remember('update', UDP_TIMEOUT)],
-    [toBackend],
+    toNew,
     noteFirst(of),
   ]);
 }

@@ -12,6 +12,7 @@ import {
   NFT_MSG_NEWSETELEM,
 } from './change.js';
 import { type NftData, readData, writeData, writeValue } from './data.js';
+import { readExpr, writeExpr } from './expr.js';
 import { wide } from './fields.js';
 import type { Hex } from './hex.js';
 import { type SetRef, setText } from './set.js';
@@ -28,6 +29,7 @@ const NFTA_SET_ELEM_FLAGS = 3;
 const NFTA_SET_ELEM_TIMEOUT = 4;
 const NFTA_SET_ELEM_EXPIRATION = 5;
 const NFTA_SET_ELEM_USERDATA = 6;
+const NFTA_SET_ELEM_EXPR = 7;
 const NFTA_SET_ELEM_KEY_END = 10;
 const NFTA_LIST_ELEM = 1;
 const NFT_SET_ELEM_INTERVAL_END = 1;
@@ -48,6 +50,8 @@ export interface Element extends Userdata {
   timeout?: number;
   /** Milliseconds left; the kernel takes it too. */
   expiration?: number;
+  /** Of counted sets: the packets that found the element, and their bytes without the Ethernet header. */
+  counter?: { packets: number; bytes: number };
 }
 
 /**
@@ -158,6 +162,8 @@ function writeElement(a: AttrWriter, e: Element): void {
   if (e.key !== undefined) writeValue(a, NFTA_SET_ELEM_KEY, e.key);
   if (e.keyEnd !== undefined) writeValue(a, NFTA_SET_ELEM_KEY_END, e.keyEnd);
   if (e.data !== undefined) writeData(a, NFTA_SET_ELEM_DATA, e.data);
+  const { counter } = e;
+  if (counter !== undefined) a.nest(NFTA_SET_ELEM_EXPR, (x) => writeExpr(x, { expr: 'counter', ...counter }));
   a.bytes(NFTA_SET_ELEM_USERDATA, userdataBytes(e, UDATA_COMMENT));
 }
 
@@ -191,6 +197,12 @@ function readElement(a: AttrReader): Element {
       case NFTA_SET_ELEM_EXPIRATION:
         out.expiration = Number(a.be64());
         break;
+      case NFTA_SET_ELEM_EXPR: {
+        const found = readExpr(a.nested('nf_tables element expression'));
+        if (found.expr !== 'counter') break;
+        out.counter = { packets: Number(found.packets), bytes: Number(found.bytes) };
+        break;
+      }
       case NFTA_SET_ELEM_USERDATA:
         Object.assign(out, readUserdata(a.bytes(), UDATA_COMMENT));
         break;

@@ -79,7 +79,8 @@ export function writeExprs(a: AttrWriter, attr: number, exprs: readonly Expr[]):
   });
 }
 
-function writeExpr(a: AttrWriter, expr: Expr): void {
+/** Writes a single expression into the nest at hand. @throws WEFT_INVALID_ARGUMENT */
+export function writeExpr(a: AttrWriter, expr: Expr): void {
   if (expr.expr === 'raw') {
     a.string(NFTA_EXPR_NAME, expr.name);
     if (expr.body !== undefined) a.bytes(NFTA_EXPR_DATA | NLA_F_NESTED, hexBytes(expr.body, 0xffff));
@@ -100,7 +101,8 @@ export function readExprs(a: AttrReader): Expr[] {
   return out;
 }
 
-function readExpr(a: AttrReader): Expr {
+/** Reads the single expression that the nest holds. @throws WEFT_INTERNAL */
+export function readExpr(a: AttrReader): Expr {
   let name: string | undefined;
   let body: Uint8Array | undefined;
   while (a.next()) {

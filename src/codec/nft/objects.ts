@@ -74,7 +74,16 @@ export function ruleMessages(o: NftChain): Change[] {
 
 export function elementObject(family: NftFamily, table: string, set: string, element: Element): NftElement {
   const value = element.data === undefined ? undefined : dataText(element.data);
-  return { what: 'element', family, table, set, key: element.key ?? '*', ...(value !== undefined && { value }) };
+  const { key = '*', counter } = element;
+  return {
+    what: 'element',
+    family,
+    table,
+    set,
+    key,
+    ...(value !== undefined && { value }),
+    ...(counter && { counter }),
+  };
 }
 
 export function elementMessage(o: NftElement): Element {

@@ -3,6 +3,7 @@ import type { AttrReader, AttrWriter } from '../attr.js';
 import { type Message, NLM_F_CREATE } from '../netlink.js';
 import { nfBody } from '../nfnl.js';
 import { type Change, dumpRequest, NFT_MSG_DELSET, NFT_MSG_GETSET, NFT_MSG_NEWSET, type TableRef } from './change.js';
+import { readExpr, writeExpr } from './expr.js';
 import { wide } from './fields.js';
 import type { KeyShape } from './types.js';
 import { readUserdata, UDATA_SET_COMMENT, type Userdata, userdataBytes } from './userdata.js';
@@ -22,6 +23,7 @@ const NFTA_SET_TIMEOUT = 11;
 const NFTA_SET_GC_INTERVAL = 12;
 const NFTA_SET_USERDATA = 13;
 const NFTA_SET_HANDLE = 16;
+const NFTA_SET_EXPR = 17;
 const NFTA_SET_DESC_SIZE = 1;
 const NFTA_SET_DESC_CONCAT = 2;
 const NFTA_LIST_ELEM = 1;
@@ -31,7 +33,7 @@ const NFT_DATA_VERDICT = 0xffffff00;
 
 /**
  * nft_set_flags. `dynamic` (NFT_SET_EVAL) lets rules change it. NFT_SET_MAP and NFT_SET_CONCAT follow from `data` and `concat`.
- * `object` and `expr` (stateful objects or expressions per element) are seen in foreign sets; this codec does not write them.
+ * `object` and `expr` (stateful objects, or several expressions per element) are seen in foreign sets; this codec does not write them.
  */
 const FLAGS = {
   anonymous: 0x1,
@@ -66,6 +68,8 @@ export interface NftSet extends SetRef, Userdata {
   timeout?: number;
   /** Milliseconds between looks for expired elements. */
   gcInterval?: number;
+  /** Each element counts the packets that find it; also those that packets add (kernel 5.11). */
+  counted?: true;
   handle?: bigint;
 }
 
@@ -98,6 +102,7 @@ function writeSet(a: AttrWriter, s: NftSet, id: number): void {
   }
   if (s.timeout !== undefined) a.be64(NFTA_SET_TIMEOUT, wide(s.timeout));
   a.be32(NFTA_SET_GC_INTERVAL, s.gcInterval);
+  if (s.counted) a.nest(NFTA_SET_EXPR, (e) => writeExpr(e, { expr: 'counter', bytes: 0, packets: 0 }));
   a.bytes(NFTA_SET_USERDATA, userdataBytes(s, UDATA_SET_COMMENT));
 }
 
@@ -175,6 +180,9 @@ export function readSet(message: Message): NftSet {
         break;
       case NFTA_SET_GC_INTERVAL:
         rest.gcInterval = attrs.be32();
+        break;
+      case NFTA_SET_EXPR:
+        if (readExpr(attrs.nested('nf_tables set expression')).expr === 'counter') rest.counted = true;
         break;
       case NFTA_SET_HANDLE:
         rest.handle = attrs.be64();

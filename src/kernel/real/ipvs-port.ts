@@ -22,6 +22,7 @@ import {
   type MarkKey,
   type VirtualServerState,
 } from '../../codec/ipvs/service.js';
+import type { IpvsStats } from '../../codec/ipvs/stats.js';
 import { NETLINK_GENERIC } from '../../codec/netlink.js';
 import type { RealServer, VirtualServer } from '../../objects/ipvs.js';
 import type { Ns } from '../../objects/kind.js';
@@ -115,6 +116,11 @@ export class VirtualServerPort implements KindPort<VirtualServer> {
   }
 }
 
+/** What was sent to a server: replies do not pass here. */
+export function counted({ inPackets, inBytes, connections }: IpvsStats): NonNullable<RealServer['counter']> {
+  return { packets: Number(inPackets), bytes: Number(inBytes), connections: Number(connections) };
+}
+
 /** The virtual servers that keys of real servers name: `v4 mark 256 10.0.0.2`. */
 function serversOf(keys: ReadonlySet<string>): MarkKey[] {
   const out = new Map<string, MarkKey>();
@@ -142,8 +148,8 @@ export class RealServerPort implements KindPort<RealServer> {
         dumpDests(w, { family: ipvs.family, seq }, { family, fwmark }),
       );
       for (const row of rows) {
-        const { addr, weight } = decodeDest(row, family);
-        out.push({ family, fwmark, ip: addr, weight });
+        const { addr, weight, stats } = decodeDest(row, family);
+        out.push({ family, fwmark, ip: addr, weight, ...(stats && { counter: counted(stats) }) });
       }
     }
     return out;

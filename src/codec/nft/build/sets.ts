@@ -14,6 +14,8 @@ export interface SetParts {
   size?: number;
   timeout?: number;
   comment?: string;
+  /** Each element counts the packets that find it. */
+  counted?: true;
 }
 
 /** A set, or with `data` a map, as newSet wants it. */
