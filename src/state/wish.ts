@@ -1,3 +1,4 @@
+import { LayeredMap } from '../base/layered-map.js';
 import { type Specs, type Stored, TABLES, type Table, type Wish } from '../model/registry.js';
 import { followIndexes } from '../model/wish-index.js';
 
@@ -8,9 +9,9 @@ export interface Mutation {
   stored?: Stored;
 }
 
-type Maps = { [T in Table]: Map<string, Stored<T>> };
+type Maps = { [T in Table]: LayeredMap<string, Stored<T>> };
 
-/** The wish in memory: copy on write by table, so that readers keep what they started with. */
+/** The wish in memory: each change makes new tables, so that readers keep what they started with. */
 export class MutableWish {
   #maps: Maps = emptyMaps();
   revision = 0;
@@ -19,7 +20,9 @@ export class MutableWish {
   /** @param from where to start; it stays as it is */
   constructor(from?: Wish) {
     if (from === undefined) return;
-    this.#maps = Object.fromEntries(TABLES.map((table) => [table, from[table]])) as unknown as Maps;
+    this.#maps = Object.fromEntries(
+      TABLES.map((table) => [table, layered(from[table] as ReadonlyMap<string, Stored>)]),
+    ) as unknown as Maps;
     this.revision = from.revision;
   }
 
@@ -31,14 +34,10 @@ export class MutableWish {
 
   apply(revision: number, mutations: readonly Mutation[]): void {
     const before = this.read();
-    const touched = new Set(mutations.map((m) => m.table));
-    const maps = { ...this.#maps } as Record<Table, Map<string, Stored>>;
-    // Copying a table is 0.5 ms at 10,000 rows; a batch copies once.
-    for (const table of touched) maps[table] = new Map(maps[table]);
-    for (const { table, id, stored } of mutations) {
-      if (stored) maps[table].set(id, stored);
-      else maps[table].delete(id);
-    }
+    const byTable = new Map<Table, [string, Stored | undefined][]>(mutations.map(({ table }) => [table, []]));
+    for (const { table, id, stored } of mutations) byTable.get(table)?.push([id, stored]);
+    const maps = { ...this.#maps } as Record<Table, LayeredMap<string, Stored>>;
+    for (const [table, changes] of byTable) maps[table] = maps[table].with(changes);
     this.#maps = maps as Maps;
     this.revision = revision;
     this.#frozen = undefined;
@@ -50,8 +49,11 @@ export class MutableWish {
   }
 }
 
+const layered = <V>(table: ReadonlyMap<string, V>): LayeredMap<string, V> =>
+  table instanceof LayeredMap ? table : new LayeredMap(table);
+
 function emptyMaps(): Maps {
-  return Object.fromEntries(TABLES.map((table) => [table, new Map()])) as unknown as Maps;
+  return Object.fromEntries(TABLES.map((table) => [table, new LayeredMap()])) as unknown as Maps;
 }
 
 /** The wish as it would be with these changes. */
