@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { endpointRoute } from '../model/endpoint.js';
 import { BODIES } from '../model/registry.js';
-import { hostPortSpec, publishSpec, sandboxPortBody } from '../model/service.js';
+import { hostPortSpec, publishSpec, sandboxPortBody, vipPortSpec } from '../model/service.js';
 import type { Route } from './router.js';
 
 /** OpenAPI 3.1 of the socket's routes, with the schemas that check the bodies. */
@@ -13,7 +13,14 @@ export function openapi(routes: readonly Route[]): Record<string, unknown> {
     paths[path][route.method.toLowerCase()] = operation(route);
   }
   const registry = z.registry<{ id: string }>();
-  for (const schema of [...Object.values(BODIES), publishSpec, hostPortSpec, sandboxPortBody, endpointRoute])
+  for (const schema of [
+    ...Object.values(BODIES),
+    vipPortSpec,
+    publishSpec,
+    hostPortSpec,
+    sandboxPortBody,
+    endpointRoute,
+  ])
     registry.add(schema, { id: schema.meta()?.id as string });
   const uri = (id: string) => `#/components/schemas/${id}`;
   const { schemas } = z.toJSONSchema(registry, { io: 'input', unrepresentable: 'any', uri });

@@ -4,7 +4,7 @@ import { meshPorts } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { BRIDGE } from '../network/overlay/names.js';
 import { familiesOf, isHere, networkNs, ownIngressAddresses, type Wants, type World } from '../network/world.js';
-import { backendsOf, localBackends, publishedFrontends } from './backends.js';
+import { backendsOf, localBackends, preferred, publishedFrontends } from './backends.js';
 import type { Arena, Assignment } from './balancer.js';
 import { BALANCERS } from './registry.js';
 
@@ -23,8 +23,8 @@ const servedCache = new WeakMap<Wish, ReadonlySet<string>>();
 function isServed({ wish }: World, { id, spec }: Stored<'networks'>): boolean {
   let served = servedCache.get(wish);
   if (!served) {
-    const balanced = [...wish.services.values()].filter((service) => service.spec.mode === 'vip');
-    served = new Set(balanced.flatMap((service) => service.spec.networks));
+    const services = [...wish.services.values()].map((service) => service.spec);
+    served = new Set(services.flatMap(({ networks, vips }) => networks.filter((network) => vips[network]?.length)));
     servedCache.set(wish, served);
   }
   return spec.ingress || served.has(id);
@@ -65,8 +65,7 @@ export function* assignmentsOf(world: World, service: Stored<'services'>): Gener
   for (const network of world.wish.networks.values()) {
     if (!isHere(world, network)) continue;
     if (network.spec.ingress) yield* publish(world, network, service);
-    else if (service.spec.mode === 'vip' && service.spec.networks.includes(network.id))
-      yield* vip(world, network, service);
+    else if (service.spec.networks.includes(network.id)) yield* vip(world, network, service);
   }
 }
 
@@ -85,8 +84,9 @@ function* vip(world: World, network: Stored<'networks'>, service: Stored<'servic
   const arena = arenaOf(world, network);
   for (const of of arena.families) {
     const vips = (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
+    if (vips.length === 0) continue;
     const frontends = vips.map((ip, i) => ({ ip, label: `${of}-${i}` }));
-    const backends = backendsOf(world.wish, service.id, network.id, of);
+    const backends = preferred(service, backendsOf(world.wish, service.id, network.id, of));
     const assignment = { service, network: network.id, family: of, frontends, backends };
     yield { arena, assignment };
   }
@@ -98,7 +98,7 @@ function* publish(world: World, network: Stored<'networks'>, service: Stored<'se
   for (const own of ownIngressAddresses(world, network)) {
     const of = family(own);
     if (!arena.families.includes(of)) continue;
-    const all = backendsOf(world.wish, service.id, network.id, of);
+    const all = preferred(service, backendsOf(world.wish, service.id, network.id, of));
     for (const policy of ['cluster', 'local'] as const) {
       const frontends = publishedFrontends(
         own,

@@ -54,6 +54,15 @@ export function localBackends(backends: readonly Backend[]): Backend[] {
   return here.some(isActive) ? here : here.map((backend) => ({ ...backend, weight: 1 }));
 }
 
+/**
+ * Backends as the service wants them on this node: where it prefers local ones and one takes connections, those of other
+ * nodes keep what they have and get no more.
+ */
+export function preferred({ spec }: Stored<'services'>, backends: readonly Backend[]): readonly Backend[] {
+  if (!spec.preferLocal || !backends.some((backend) => backend.local && isActive(backend))) return backends;
+  return backends.map((backend) => (backend.local ? backend : { ...backend, weight: 0 }));
+}
+
 /** By service and id. */
 const served = new WishIndex<Map<string, Map<string, Stored<'peers'>>>>(
   ['peers'],

@@ -48,28 +48,44 @@ function withOptions(command: Command): Command {
       '[HOSTIP:][PUBLISHED[-END]:]TARGET[/proto][,mode=…][,policy=…][,allow=CIDR] (repeatable)',
       collect,
     )
+    .option(
+      '--port <port>',
+      'PORT:TARGET[/proto]: a port of the VIP that leads to another of the task (repeatable)',
+      collect,
+    )
     .option('--scheduler <name>', 'rr, wrr, lc, wlc, sh or mh')
     .option('--affinity <seconds>', 'a client stays with its backend', whole)
+    .option('--prefer-local', 'backends of other nodes only while none of this node is active')
+    .option('--no-prefer-local', 'all backends alike')
     .option('--client-ip <mode>', 'preserve or snat')
     .option('--drain <seconds>', 'how long connections may take to end', whole)
     .option('--label <k=v>', 'label (repeatable)', collect);
 }
 
 function bodyOf(options: Row): Row {
-  const { mode, scheduler, affinity, clientIp, drain } = options;
+  const { mode, scheduler, affinity, preferLocal, clientIp, drain } = options;
   const networks = options.network as string[] | undefined;
   return given({
     networks,
     mode,
     vips: options.vip && vipsOf(options.vip as string[], networks),
     aliases: options.alias,
+    ports: (options.port as string[] | undefined)?.map(parsePort),
     publish: (options.publish as string[] | undefined)?.map(parsePublish),
     scheduler,
     affinity,
+    preferLocal,
     clientIp,
     drain,
     labels: options.label && pairs(options.label as string[]),
   });
+}
+
+/** `80:8080/udp` */
+function parsePort(text: string): Row {
+  const [, port, target, proto] = /^(\d+):(\d+)(?:\/(\w+))?$/.exec(text) ?? [];
+  if (port === undefined) throw new InvalidArgumentError(`--port ${text}: give PORT:TARGET[/proto]`);
+  return given({ port: Number(port), target: Number(target), proto });
 }
 
 /** `NET=IP`, or `IP` alone where the service is on one network. */

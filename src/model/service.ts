@@ -32,6 +32,18 @@ export const sandboxPortBody = hostPortSpec
   .omit({ published: true, proto: true, mode: true })
   .meta({ id: 'SandboxPort' });
 
+/** A port of a VIP that leads to another port of the task. */
+export const vipPortSpec = z
+  .strictObject({
+    port: port.describe('port of the VIP'),
+    target: port.describe('port in the task'),
+    proto: proto.default('tcp'),
+  })
+  .meta({ id: 'VipPort' });
+
+/** Seconds; what ipvsadm allows for persistence. */
+const MONTH = 31 * 24 * 3600;
+
 /** Body of `PUT /v1/services/NAME`. */
 export const serviceBody = z
   .strictObject({
@@ -39,9 +51,19 @@ export const serviceBody = z
     mode: z.enum(['vip', 'dnsrr']).default('vip'),
     vips: z.record(name, z.array(ip).max(2)).default({}).describe('VIPs by network; allocated where the agent may'),
     aliases: z.array(name).default([]),
+    ports: z
+      .array(vipPortSpec)
+      .default([])
+      .describe('ports of the VIP that are translated; every other leads to the same port of the task'),
     publish: z.array(publishSpec).default([]),
     scheduler: z.enum(SCHEDULERS).default('rr'),
-    affinity: z.int().min(0).default(0).describe('seconds a client stays with its backend; 0 = off'),
+    affinity: z
+      .int()
+      .min(0)
+      .max(MONTH)
+      .default(0)
+      .describe('seconds a client stays with its backend after its last connection; 0 = off'),
+    preferLocal: z.boolean().default(false).describe('backends of other nodes only while none of this node is active'),
     clientIp: z
       .enum(['preserve', 'snat'])
       .default('preserve')

@@ -1,6 +1,6 @@
-import { backendsOf, isActive } from '../balance/backends.js';
+import { type Backend, backendsOf, isActive, preferred } from '../balance/backends.js';
 import { type Claims, claim, claimsOf, release } from '../base/claims.js';
-import { type Family, family, type Ip } from '../base/ip.js';
+import { family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { endpointsOn, servicesOn } from './on-network.js';
 import { familiesOf } from './world.js';
@@ -193,24 +193,26 @@ function different<K extends string, T>(
 
 const givenBy = (kept: Kept): Given => ('spec' in kept ? byPeer(kept) : kept);
 
-function byService(wish: Wish, on: Stored<'networks'>, { id, spec }: Stored<'services'>): Given {
-  const backends = activeBackends(wish, id, on.id, familiesOf(on));
+function byService(wish: Wish, on: Stored<'networks'>, service: Stored<'services'>): Given {
+  const { id, spec } = service;
+  const families = familiesOf(on);
+  const backends = families.map((of) => backendsOf(wish, service.id, on.id, of));
+  const tasks = activeOf(backends);
   const vips = spec.vips[on.id] ?? [];
-  const ips = spec.mode === 'vip' ? vips : backends;
+  const ips = spec.mode === 'vip' ? vips : activeOf(backends.map((list) => preferred(service, list)));
   const gifts = [id, ...spec.aliases].flatMap((name, i) => {
     const tier = i === 0 ? TIER.service : TIER.alias;
-    return [...gift(tier, name, ips), ...gift(tier, `tasks.${name}`, backends)];
+    return [...gift(tier, name, ips), ...gift(tier, `tasks.${name}`, tasks)];
   });
-  return { table: 'services', id, gifts, pointers: spec.mode === 'vip' ? pointersTo(vips, id, on.id) : [] };
+  return { table: 'services', id, gifts, pointers: pointersTo(vips, id, on.id) };
 }
 
-function activeBackends(wish: Wish, service: string, network: string, families: readonly Family[]): Ip[] {
-  return families.flatMap((of) =>
-    backendsOf(wish, service, network, of)
-      .filter(isActive)
-      .map((backend) => backend.ip),
-  );
-}
+/** Addresses of those that take connections. */
+const activeOf = (backends: readonly (readonly Backend[])[]): Ip[] =>
+  backends
+    .flat()
+    .filter(isActive)
+    .map(({ ip }) => ip);
 
 /** By the endpoint's own names whatever its state: who drains is still to be found by those who know it. */
 function byEndpoint(wish: Wish, { id, spec }: Stored<'endpoints'>): Given {

@@ -20,6 +20,10 @@ interface Membership {
   service?: { id: string; spec: Service };
 }
 
+interface OwnVip extends Membership {
+  vip: Ip;
+}
+
 /**
  * What a sandbox's own namespace does for its services: translates VIP and published port to the task, and sends replies
  * back the way the packets came. Constant per endpoint and own service; nothing here grows with the cluster.
@@ -28,7 +32,7 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
   const serving = membershipsOf(world, sandbox.id).filter((m) => m.service);
   for (const of of [4, 6] as const) {
     const here = serving.filter(({ endpoint }) => ownAddress(endpoint, of) !== undefined);
-    const vips = here.flatMap((m) => ownVips(m, of).map((vip) => ({ vip, endpoint: m.endpoint })));
+    const vips = here.flatMap((m) => ownVips(m, of).map((vip): OwnVip => ({ vip, ...m })));
     const ingress = here.find(({ network }) => network.spec.ingress);
     const chains = new Chains(sandbox.id, of, wants);
     chains.add(
@@ -40,10 +44,7 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
     if (vips.length) hairpin(chains, vips);
     if (ingress) meshReturn(chains, ingress);
     chains.add('nat', 'PREROUTING', 'WEFT-TASK-IN', [
-      ...vips.map(
-        ({ vip, endpoint }) =>
-          `-d ${host(vip)} -i ${endpoint.spec.ifname} -j DNAT --to-destination ${ownAddress(endpoint, of)}`,
-      ),
+      ...vips.flatMap((own) => fromVip(own, of)),
       ...(ingress ? ports(ingress, of, answering(world, ingress, of)) : []),
     ]);
   }
@@ -61,7 +62,7 @@ function membershipsOf(world: World, sandbox: string): Membership[] {
 }
 
 const ownVips = ({ service, network }: Membership, of: Family): Ip[] =>
-  (service?.spec.mode === 'vip' ? (service.spec.vips[network.id] ?? []) : []).filter((ip) => family(ip) === of);
+  (service?.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
 
 const ownAddress = (endpoint: Stored<'endpoints'>, of: Family): Ip | undefined =>
   endpoint.spec.addresses.find((ip) => family(ip) === of);
@@ -78,6 +79,17 @@ function bridgeAsSource(member: Membership, of: Family): string[] {
   if (own === undefined) return [];
   const to = `-j SNAT --to-source ${gatewayFor(network, own)}`;
   return ownVips(member, of).map((vip) => `-i ${endpoint.spec.ifname} -m conntrack --ctorigdst ${vip} ${to}`);
+}
+
+/** A VIP's declared ports are translated, the others stay as they are. */
+function fromVip({ vip, endpoint, service }: OwnVip, of: Family): string[] {
+  const at = `-d ${host(vip)} -i ${endpoint.spec.ifname}`;
+  const own = ownAddress(endpoint, of) as Ip;
+  const declared = (service?.spec.ports ?? []).map(
+    ({ port, target, proto }) =>
+      `${at} -p ${proto} -m ${proto} --dport ${port} -j DNAT --to-destination ${withPort(own, target)}`,
+  );
+  return [...declared, `${at} -j DNAT --to-destination ${own}`];
 }
 
 /** An address as iptables-save prints it. */

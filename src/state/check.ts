@@ -318,7 +318,21 @@ export function checkService(wish: Wish, id: string, spec: Service, balancing: B
       );
     }
   }
-  refuseUnsupported(id, spec, balancing);
+  checkVipPorts(id, spec);
+  checkScheduler(id, spec, balancing);
+}
+
+/** A port of a VIP leads to one port. */
+function checkVipPorts(id: string, { ports }: Service): void {
+  const twice = ports.find(({ port, proto }, i) =>
+    ports.slice(0, i).some((other) => other.port === port && other.proto === proto),
+  );
+  if (!twice) return;
+  throw new WeftError(
+    'WEFT_INVALID_PORT',
+    `service "${id}" leads port ${twice.port}/${twice.proto} of its VIP to two ports`,
+    'give each port and protocol once',
+  );
 }
 
 /** Refuses what has parts on several nodes on a network that has not. */
@@ -337,16 +351,11 @@ export interface Balancing {
   schedulers: readonly Scheduler[];
 }
 
-function refuseUnsupported(id: string, spec: Service, { name, schedulers }: Balancing): void {
-  if (!schedulers.includes(spec.scheduler)) {
-    throw new WeftError(
-      'WEFT_NOT_SUPPORTED',
-      `service "${id}": balancer ${name} of this node cannot do scheduler ${spec.scheduler}`,
-      `use ${schedulers.join(', ')}, or run the agents with --lb ipvs`,
-    );
-  }
-  const refuse = (what: string, hint: string) => {
-    throw new WeftError('WEFT_NOT_SUPPORTED', `service "${id}": ${what} is not supported yet`, hint);
-  };
-  if (spec.affinity > 0) refuse('affinity', 'leave it out');
+function checkScheduler(id: string, { scheduler }: Service, { name, schedulers }: Balancing): void {
+  if (schedulers.includes(scheduler)) return;
+  throw new WeftError(
+    'WEFT_NOT_SUPPORTED',
+    `service "${id}": balancer ${name} of this node cannot do scheduler ${scheduler}`,
+    `use ${schedulers.join(', ')}, or run the agents with --lb ipvs`,
+  );
 }

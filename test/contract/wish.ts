@@ -131,6 +131,9 @@ const BODIES: { readonly [T in Table]: fc.Arbitrary<Record<string, unknown>> } =
       networks: fc.subarray(['a', 'b'], { minLength: 1 }),
       mode: fc.constantFrom('vip', 'dnsrr'),
       scheduler: fc.constantFrom(...SCHEDULERS),
+      affinity: fc.constantFrom(0, 60),
+      preferLocal: fc.boolean(),
+      ports: fc.subarray([{ port: 53, target: 5353, proto: 'udp' }]),
       publish: fc.subarray([
         { published: id === 'web' ? 8080 : 9090, target: 80 },
         { published: 9999, target: 80, mode: 'host' },

@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Family } from '../../src/base/ip.js';
+import { until } from './lab.js';
 import type { MeshLab } from './mesh-lab.js';
-import { NODES, PUBLISHED, TARGET, underlay, VIP } from './mesh-lab.js';
+import { appAddress, NODES, PUBLISHED, REPLICA_NAMES, REPLICAS, TARGET, underlay, VIP } from './mesh-lab.js';
 import type { Tally } from './traffic.js';
 
 /** How often each replica answered, whoever it saw. */
@@ -81,6 +83,77 @@ export function schedulerCases(lab: MeshLab, of: Family): void {
       },
     );
   }
+
+  t.test('affinity: a client stays with its replica until that drains, or has been away too long', async (t) => {
+    await lab.service({ affinity: 3600 });
+    for (const from of [lab.container(1), lab.container(3)]) {
+      const tally = byReplica(await from.ask('tcp', VIP[of], TARGET, 12));
+      t.equal(Object.keys(tally).length, 1, `${from.name}: ${JSON.stringify(tally)}`);
+    }
+    const [kept] = Object.keys(await through(2, 12));
+    t.same(await through(2, 6), { [kept as string]: 6 }, 'from outside');
+    await lab.change(kept as 'b1', { state: 'draining' });
+    const moved = Object.keys(await through(2, 12));
+    t.equal(moved.length, 1, 'and stays with another, at once');
+    t.not(moved[0], kept);
+    await lab.change(kept as 'b1', {});
+    t.same(Object.keys(await through(2, 12)), moved, 'also when the first is back');
+    // A second is less than what passes between two bursts; a client that was away for longer is anybody's again.
+    await lab.service({ affinity: 1 });
+    await byVip(1);
+    const seen = new Set<string>();
+    await until(
+      'the client meets every replica',
+      async () => {
+        await sleep(1100);
+        for (const name of Object.keys(await byVip(1))) seen.add(name);
+        return seen.size === 3;
+      },
+      40_000,
+    );
+    t.same([...seen].sort(), ['b1', 'b2', 'b3']);
+  });
+
+  t.test('prefer local: replicas of other nodes only while none of this one takes connections', async (t) => {
+    await lab.service({ preferLocal: true });
+    t.same(await byVip(20), { b1: 10, b2: 10 });
+    t.same(await through(1, 20), { b1: 10, b2: 10 });
+    t.same(await through(2, 10), { b3: 10 });
+    t.same(await through(3, 30), { b1: 10, b2: 10, b3: 10 }, 'a node without replicas takes all');
+    const kept = lab.container(2);
+    await kept.open('local', 'tcp', VIP[of], TARGET);
+    const before = await kept.say('local');
+    t.match(before, /^b3 /);
+    await lab.change('b3', { state: 'draining' });
+    t.equal(await kept.say('local'), before, 'who drains keeps what it has');
+    t.same(byReplica(await kept.ask('tcp', VIP[of], TARGET, 20)), { b1: 10, b2: 10 });
+    await lab.change('b3', {});
+  });
+
+  t.test('vip to dnsrr and back: the name changes, connections stay', async (t) => {
+    const name = () => lab.sh(lab.pin(1, 'c1'), `dig @127.0.0.11 +short web ${of === 4 ? 'A' : 'AAAA'} | sort`).trim();
+    const from = lab.container(1);
+    await from.open('mode', 'tcp', VIP[of], TARGET);
+    const before = await from.say('mode');
+    await lab.service({ mode: 'dnsrr' });
+    const all = REPLICA_NAMES.map((replica) => appAddress(REPLICAS[replica].host, of)).sort();
+    await until('the name is its replicas', () => name() === all.join('\n'));
+    t.equal(await from.say('mode'), before, 'the VIP that it had stays its own');
+    await lab.service({ mode: 'dnsrr', preferLocal: true });
+    await until('the name is the replicas of this node', () => name() === all.slice(0, 2).join('\n'));
+    await lab.service({});
+    await until('the name is the VIP', () => name() === VIP[of]);
+    t.equal(await from.say('mode'), before);
+  });
+
+  t.test('a declared port of the VIP leads to another of the task, TCP and UDP apart; the others stay', async (t) => {
+    await lab.service({ ports: [{ port: 9000, target: TARGET }] });
+    for (const from of [lab.container(3), lab.replica('b1')]) {
+      t.same(byReplica(await from.ask('tcp', VIP[of], 9000, 9)), { b1: 3, b2: 3, b3: 3 }, from.name);
+      t.same(await from.ask('udp', VIP[of], 9000, 3), { ECONNREFUSED: 3 }, `${from.name}: UDP was not declared`);
+      t.same(byReplica(await from.ask('udp', VIP[of], TARGET, 9)), { b1: 3, b2: 3, b3: 3 });
+    }
+  });
 
   t.test('rr again: all alike', async (t) => {
     await lab.service({});

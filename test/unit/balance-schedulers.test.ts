@@ -1,5 +1,7 @@
 import test from 'ava';
+import { preferred } from '../../src/balance/backends.js';
 import { schedulersOf } from '../../src/balance/schedulers.js';
+import type { Stored } from '../../src/model/registry.js';
 import { produce } from '../../src/network/produce.js';
 import type { BalancerChoice } from '../../src/network/world.js';
 import type { RealServer, VirtualServer } from '../../src/objects/ipvs.js';
@@ -68,4 +70,46 @@ test('what the balancer cannot do is refused by name; from elsewhere it is balan
   t.deepEqual(slots(NFT, 'wlc'), slots(NFT, 'wrr'));
   t.deepEqual(slots(NFT, 'lc'), slots(NFT, 'rr'));
   t.deepEqual(slots({ ...NFT, hash: false }, 'mh'), slots(NFT, 'wrr'));
+});
+
+test('affinity: persistence of ipvs; of nft a rule that remembers, and its set, there only for it', (t) => {
+  for (const server of of<VirtualServer>('virtual-server', objects(IPVS, { affinity: 60 }))) {
+    t.is(server.persistence, 60);
+  }
+  const names = (service: object) =>
+    of<NftObject>('nft', objects(NFT, service)).flatMap((o) =>
+      o.what === 'set' ? [o.set] : o.what === 'chain' ? [`${o.chain}: ${o.rules.length}`] : [],
+    );
+  t.deepEqual(names({ affinity: 60 }), ['keeps4', 'sticky4', 'svc-web-4-0: 5']);
+  t.deepEqual(names({}), ['svc-web-4-0: 1']);
+});
+
+test('prefer local: those elsewhere drain while one here takes connections', (t) => {
+  const backend = (ip: string, local: boolean, weight: number) => ({ ip, mac: '02:42:00:00:00:01', local, weight });
+  const service = (preferLocal: boolean) => {
+    const { services } = wishOf({
+      networks: { a: { subnets: ['10.20.0.0/24'], vni: 4096 } },
+      services: { web: { networks: ['a'], vips: { a: ['10.20.0.200'] }, preferLocal } },
+    });
+    return services.get('web') as Stored<'services'>;
+  };
+  const weights = (prefers: boolean, here: number) =>
+    preferred(service(prefers), [backend('a', true, here), backend('b', false, 5), backend('c', true, 0)]).map(
+      ({ weight }) => weight,
+    );
+  t.deepEqual(weights(true, 2), [2, 0, 0]);
+  t.deepEqual(weights(true, 0), [0, 5, 0]);
+  t.deepEqual(weights(false, 2), [2, 5, 0]);
+});
+
+test('a port of a VIP leads to one port', (t) => {
+  const { store } = new StoreRig(t).app();
+  const ports = [
+    { port: 80, target: 8080 },
+    { port: 80, target: 8081, proto: 'udp' },
+  ];
+  store.put('services', 'web', { networks: ['app'], ports });
+  t.throws(() => store.put('services', 'web', { networks: ['app'], ports: [...ports, { port: 80, target: 1 }] }), {
+    code: 'WEFT_INVALID_PORT',
+  });
 });

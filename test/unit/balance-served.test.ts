@@ -24,6 +24,7 @@ test('a network without VIPs has no balancer, and gets it with the first', (t) =
   t.deepEqual(arenas({ networks: NETWORKS, ...OTHERS }), []);
   const web = { networks: ['a'], vips: { a: ['10.20.0.200'] } };
   t.deepEqual(arenas({ networks: NETWORKS, ...OTHERS, services: { web } }), ['net-a']);
+  // A VIP is asked for; a service in mode dnsrr has the one it is given, or had.
   const dnsrr = { networks: ['b'], mode: 'dnsrr' };
   t.deepEqual(arenas({ networks: NETWORKS, ...OTHERS, services: { web, dnsrr } }), ['net-a']);
 });

@@ -44,7 +44,7 @@ async function vipsOf(look: Look, network: Stored<'networks'>): Promise<InspectR
 function servicesByVip(world: World, network: string): Map<Ip, string> {
   const out = new Map<Ip, string>();
   for (const { id, spec } of world.wish.services.values()) {
-    for (const ip of spec.mode === 'vip' ? (spec.vips[network] ?? []) : []) out.set(ip, id);
+    for (const ip of spec.vips[network] ?? []) out.set(ip, id);
   }
   return out;
 }

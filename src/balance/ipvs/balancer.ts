@@ -117,7 +117,13 @@ function servers(world: World, arena: Arena, assignment: Assignment, fwmark: num
   const why = `service ${service.id}`;
   const scheduler = schedulerOf(world.balancer, service);
   const fallback = scheduler === 'sh' || scheduler === 'mh';
-  wants.add(arena.ns, 'virtual-server', why, { family, fwmark, scheduler, fallback, persistence: 0 });
+  wants.add(arena.ns, 'virtual-server', why, {
+    family,
+    fwmark,
+    scheduler,
+    fallback,
+    persistence: service.spec.affinity,
+  });
   const weights = scheduler === 'sh' ? sharesInTable(backends) : backends.map(({ weight }) => weight);
   for (const [i, { ip }] of backends.entries()) {
     wants.add(arena.ns, 'real-server', why, { family, fwmark, ip, weight: weights[i] as number });

@@ -1,4 +1,5 @@
 import { type Family, family } from '../../base/ip.js';
+import { goto } from '../../codec/nft/build.js';
 import { keyHex } from '../../codec/nft/types.js';
 import type { Scheduler } from '../../model/service.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
@@ -8,7 +9,8 @@ import type { Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
 import { schedulerOf } from '../schedulers.js';
 import { tableOf, turnsOf } from '../turns.js';
-import { baseChains, familyTable, hashRule, turnRule } from './table.js';
+import { hashChoice, stickyRules, stickySets, turnChoice } from './choice.js';
+import { baseChains, familyTable } from './table.js';
 
 /**
  * Chooses in the bridge: a chain of table `bridge weft` rewrites the destination MAC before the bridge forwards. What
@@ -35,6 +37,8 @@ export const nft: Balancer = {
     const tracked = world.balancer.bridgeConntrack;
     const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
     const active = backends.filter(isActive);
+    const { affinity } = service.spec;
+    if (affinity > 0 && active.length > 0) stickySets(w, arena, of);
     const hashed = HASHED.has(schedulerOf(world.balancer, service));
     const turns = active.length === 0 ? [] : turnsFor(schedulerOf(world.balancer, service), active);
     for (const frontend of frontends) {
@@ -42,13 +46,15 @@ export const nft: Balancer = {
       for (const backend of backends) {
         const key = frontendKey(of, frontend, [['mark', backendId(backend.ip)]]);
         w.element(`${isActive(backend) ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
+        if (affinity > 0 && isActive(backend)) w.element(`keeps${of}`, key);
       }
       if (active.length === 0) continue;
       const chain = `${arena.ingress ? `pub${of}` : 'svc'}-${service.id}-${frontend.label}`;
       for (const [turn, id] of turns.entries()) {
         w.element(`slot${of}`, frontendKey(of, frontend, [['mark', turn]]), hex('mark', id));
       }
-      w.chain(chain, [(hashed ? hashRule : turnRule)(arena, of, turns.length, tracked)]);
+      const choose = (hashed ? hashChoice : turnChoice)(arena, of, turns.length, tracked);
+      w.chain(chain, affinity > 0 ? stickyRules(arena, of, choose, tracked, affinity) : [[choose, goto(`learn${of}`)]]);
       w.element(`svc${of}`, frontendKey(of, frontend), `goto ${chain}`);
     }
   },

@@ -11,13 +11,11 @@ import {
   inSet,
   is,
   isNot,
-  jhash,
   jump,
   learn,
   map,
   meta,
   notrack,
-  numgen,
   type Statement,
   set,
   type Target,
@@ -25,7 +23,6 @@ import {
   TCP_FIN,
   TCP_RST,
   TCP_SYN,
-  type Term,
   tcp,
   th,
   value,
@@ -59,7 +56,7 @@ const ofTcp = is(meta.l4proto, IPPROTO_TCP);
 const isSyn = bitsAre(tcp.flags, TCP_SYN | TCP_ACK, TCP_SYN);
 
 /** Where the chosen backend of a flow is noted: the packet's mark (from a dynamic map) or the connection's. */
-const memory = (tracked: boolean): Target<'mark'> => (tracked ? ct.mark : meta.mark);
+export const memory = (tracked: boolean): Target<'mark'> => (tracked ? ct.mark : meta.mark);
 
 /** Maps and chains of one family. Names end in the family's number. */
 export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: boolean): void {
@@ -134,23 +131,6 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
     ],
     { hook: 'prerouting', priority: TRACK },
   );
-}
-
-/** The rule of a service's own chain: the next backend in turn, noted, and on to `learn`. */
-export function turnRule(arena: Arena, of: Family, slots: number, tracked: boolean): Statement[] {
-  return slotRule(arena, of, numgen('inc', slots), tracked);
-}
-
-/** Every node hashes alike: a client has the same backend through any of them. ("weft") */
-const SEED = 0x77656674;
-
-/** The same where the client's address decides. */
-export function hashRule(arena: Arena, of: Family, slots: number, tracked: boolean): Statement[] {
-  return slotRule(arena, of, jhash(words[of].saddr, slots, SEED), tracked);
-}
-
-function slotRule(arena: Arena, of: Family, slot: Term<'mark'>, tracked: boolean): Statement[] {
-  return [set(memory(tracked), map([...frontendTerms(arena, of), slot], `slot${of}`)), goto(`learn${of}`)];
 }
 
 function trackedChains(w: TableWriter, arena: Arena, of: Family, toNew: Statement[]): void {
