@@ -1,9 +1,25 @@
 import type { Command } from 'commander';
+import type { ApiClient } from '../api/client.js';
 import { type Column, column, printJson, printRows, type Row } from './output.js';
 import { at, listing, session, waiting, waitQuery } from './shared.js';
 
 interface Listing {
   items: Row[];
+}
+
+/** What the API adds to the body of an object when it shows it. */
+const SHOWN = new Set(['id', 'origin', 'revision', 'status', 'sandbox', 'network', 'node', 'ltime']);
+
+/** Puts an object as it is, with `changes`. @returns it as it is now */
+export async function change(
+  client: ApiClient,
+  table: 'services' | 'endpoints',
+  name: string,
+  changes: Row,
+  query: string,
+): Promise<Row> {
+  const now = Object.entries(await client.get<Row>(at(table, name))).filter(([field]) => !SHOWN.has(field));
+  return client.put<Row>(at(table, name) + query, { ...Object.fromEntries(now), ...changes });
 }
 
 const STATUS: Column[] = [column('PHASE', 'status.phase'), column('REASON', 'status.reason', true)];

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { tableCommands } from './objects.js';
+import { change, tableCommands } from './objects.js';
 import { type Column, column, type Row } from './output.js';
 import { parsePublish, publishedText } from './publish.js';
 import { at, collect, given, pairs, session, waiting, waitQuery, whole } from './shared.js';
@@ -16,21 +16,14 @@ export function serviceCommands(program: Command): void {
   );
   withOptions(service.command('update <name>').description('change what is given, keep the rest')).action(
     async (name: string, options: Row, self: Command) => {
-      const { client } = session(self);
-      const {
-        id: _id,
-        origin: _origin,
-        revision: _revision,
-        status: _status,
-        ...now
-      } = await client.get<Row>(at('services', name));
-      await client.put(at('services', name) + waitQuery(options), { ...now, ...bodyOf(options) });
+      await change(session(self).client, 'services', name, bodyOf(options), waitQuery(options));
       process.stdout.write(`${name}\n`);
     },
   );
   tableCommands(service, 'services', [
     column('NAME', 'id'),
     column('MODE'),
+    column('SCHEDULER', 'scheduler', true),
     column('VIPS'),
     PUBLISHED,
     column('ORIGIN', 'origin', true),

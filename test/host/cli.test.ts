@@ -120,11 +120,24 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
   t.test('vip ls has what the balancer has', async (t) => {
     const row = { namespace: 'net-app', network: 'app', vip: VIP, service: 'web', balancer, drift: 'ok' };
     t.same(await rows(n1, 'vip', 'ls'), [{ ...row, active: 2, draining: 0 }]);
-    await n1.must('connect', 'b1', 'app', '--ip', '10.20.0.21', '--service', 'web', '--weight', '0', '--wait');
+    await n1.must('endpoint', 'update', 'b1:app', '--weight', '0', '--wait');
     t.same(await rows(n1, 'vip', 'ls'), [{ ...row, active: 1, draining: 1 }]);
-    await n1.must('connect', 'b1', 'app', '--ip', '10.20.0.21', '--service', 'web', '--wait');
+    await n1.must('endpoint', 'update', 'b1:app', '--weight', '1', '--wait');
     t.same(await rows(n1, 'vip', 'ls', '-6'), []);
     t.equal((await rows(n1, 'vip', 'ls', '-4')).length, 1);
+  });
+
+  t.test('service update changes what is given and keeps the rest', async (t) => {
+    const before = JSON.parse(await n1.must('service', 'inspect', 'web'));
+    const options = ['--scheduler', 'wrr', '--affinity', '60', '--prefer-local', '--port', '81:8081/udp'];
+    await n1.must('service', 'update', 'web', ...options, '--wait');
+    t.match(JSON.parse(await n1.must('service', 'inspect', 'web')), {
+      ...{ scheduler: 'wrr', affinity: 60, preferLocal: true, ports: [{ port: 81, target: 8081, proto: 'udp' }] },
+      ...{ vips: before.vips, publish: before.publish },
+    });
+    await n1.must('service', 'update', 'web', '--scheduler', 'rr', '--affinity', '0', '--no-prefer-local', '--wait');
+    const bad = await n1.weft('service', 'update', 'web', '--port', '81');
+    t.match(bad.stderr, /--port 81: give PORT:TARGET/);
   });
 
   t.test('ipvs ls has weights and connections', async (t) => {

@@ -113,3 +113,31 @@ test('a port of a VIP leads to one port', (t) => {
     code: 'WEFT_INVALID_PORT',
   });
 });
+
+test('a sandbox serves two services by two networks, each for itself', (t) => {
+  const on = (network: string, ip: string, service: string, more = {}) => ({
+    [`s1:${network}`]: { addresses: [ip], service, ...more },
+  });
+  const wish = wishOf({
+    networks: {
+      a: { subnets: ['10.20.0.0/24'], vni: 4096 },
+      b: { subnets: ['10.21.0.0/24'], vni: 4097 },
+    },
+    sandboxes: { s1: {} },
+    services: {
+      web: { networks: ['a'], vips: { a: ['10.20.0.200'] } },
+      api: { networks: ['b'], vips: { b: ['10.21.0.200'] } },
+    },
+    endpoints: { ...on('a', '10.20.0.2', 'web', { state: 'draining' }), ...on('b', '10.21.0.2', 'api') },
+  });
+  const world = plainWorld(wish, { balancer: IPVS });
+  const weights = (service: string) =>
+    of<RealServer>('real-server', produce(world, `service/${service}`)).map(({ ip, weight }) => `${ip} ${weight}`);
+  t.deepEqual([...new Set(weights('web'))], ['10.20.0.2 0']);
+  t.deepEqual([...new Set(weights('api'))], ['10.21.0.2 1']);
+  const rules = of<{ chain?: string; rules?: string[] }>('iptables', produce(world, 'sandbox/s1'));
+  t.deepEqual(rules.find(({ chain, rules }) => chain === 'WEFT-TASK-IN' && rules)?.rules, [
+    '-d 10.20.0.200/32 -i eth0 -j DNAT --to-destination 10.20.0.2',
+    '-d 10.21.0.200/32 -i eth1 -j DNAT --to-destination 10.21.0.2',
+  ]);
+});
