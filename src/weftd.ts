@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import pretty from 'pino-pretty';
 import { Agent } from './agent/agent.js';
+import { limitHeap } from './agent/memory.js';
 import { type Options, readOptions } from './agent/options.js';
 import { toWeftError, WeftError } from './base/errors.js';
 import { loadNative } from './kernel/real/native.js';
@@ -26,6 +27,7 @@ function logger(options: Options) {
 }
 
 async function main(): Promise<void> {
+  limitHeap();
   const options = readOptions(process.argv.slice(2));
   requirePrivilege();
   const log = logger(options);

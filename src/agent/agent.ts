@@ -37,6 +37,7 @@ import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
 import { Events } from './events.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
+import { Leftovers } from './memory.js';
 import { metricsText } from './metrics.js';
 import { Names } from './names.js';
 import { Notices } from './notices.js';
@@ -71,6 +72,7 @@ export class Agent implements AgentPort {
   readonly #pools: PoolWatch;
   readonly #underlay: Underlay;
   readonly #announcer: Announcer;
+  readonly #leftovers = new Leftovers();
   readonly #status: StatusBook;
   readonly #stats: Stats;
   readonly #metricsServer: MetricsServer | undefined;
@@ -210,6 +212,7 @@ export class Agent implements AgentPort {
     this.#watch.stop();
     this.#underlay.stop();
     this.#announcer.stop();
+    this.#leftovers.stop();
     this.#fingerprints.stop();
     await this.#metricsServer?.close();
     await this.#server.close();
@@ -382,6 +385,7 @@ export class Agent implements AgentPort {
       this.#spaces.passed();
     }
     this.names.passed(result.done);
+    this.#leftovers.passed(result.done.length + (causes.has('start') ? result.kept : 0));
     this.#locations.forget(this.store.wish, (ns) => this.#desired.hasReleased(ns));
   }
 
