@@ -1,6 +1,9 @@
+import { spawn } from 'node:child_process';
 import type { Test } from 'tap';
-import type { Family } from '../../src/base/ip.js';
+import { canonicalIp, type Family, withPort } from '../../src/base/ip.js';
+import { patient, until } from './lab.js';
 import {
+  appAddress,
   CLIENT,
   ingressAddress,
   type MeshLab,
@@ -8,10 +11,12 @@ import {
   PUBLISHED,
   REPLICA_NAMES,
   REPLICAS,
+  type Replica,
   TARGET,
   underlay,
   VIP,
 } from './mesh-lab.js';
+import { missing } from './needs.js';
 import type { Proto, Tally } from './traffic.js';
 
 /*
@@ -38,6 +43,7 @@ function published(of: Family): object[] {
     ...both({ published: LOCAL, policy: 'local' }),
     ...both({ published: ALLOWED, allow: [`${CLIENT[of]}/${of === 4 ? 32 : 128}`] }),
     ...both({ published: RANGE, publishedEnd: RANGE + 2, target: TARGET - 1 }),
+    { published: PUBLISHED, target: TARGET, proto: 'sctp' },
   ];
 }
 
@@ -52,6 +58,42 @@ const ALL = REPLICA_NAMES;
 const REFUSED = { ECONNREFUSED: 2 };
 /** Milliseconds in which nothing shall come. */
 const SILENCE = 1000;
+
+/** SCTP by socat, for Node.js speaks none: three callers from outside through a node without a task, and three at the VIP. */
+async function sctp(t: Test, lab: MeshLab, of: Family): Promise<void> {
+  const servers = ALL.map((name) => {
+    const words = ['socat', '-U', `SCTP${of}-LISTEN:${TARGET},fork`, `SYSTEM:echo ${name} $SOCAT_PEERADDR`];
+    return spawn('nsenter', [`--net=${lab.pin(REPLICAS[name].node, name)}`, ...words], { stdio: 'ignore' });
+  });
+  const call = (netns: string, host: string, port: number) => {
+    const one = `socat -u SCTP${of}:${withPort(host, port)},connect-timeout=${patient(2000) / 1000} -`;
+    const lines = lab.sh(netns, `${one}; ${one}; ${one}`).trim().split('\n');
+    return lines
+      .map((line) => line.replace(/(\S+) \[?([^\]]+)\]?/, (_, name, ip) => `${name} ${canonicalIp(ip)}`))
+      .sort();
+  };
+  try {
+    const listens = (name: Replica) => {
+      const ports = lab.sh(lab.pin(REPLICAS[name].node, name), 'cat /proc/net/sctp/eps');
+      return ports.split('\n').some((line) => line.trim().split(/\s+/)[5] === `${TARGET}`);
+    };
+    for (const name of ALL) await until(`${name} listens`, () => listens(name));
+    const client = CLIENT[of];
+    t.same(
+      call(lab.netns('client'), underlay(3, of), PUBLISHED),
+      ALL.map((name) => `${name} ${client}`),
+      'sctp: outside',
+    );
+    const c1 = appAddress(11, of);
+    t.same(
+      call(lab.pin(1, 'c1'), VIP[of], TARGET),
+      ALL.map((name) => `${name} ${c1}`),
+      'sctp: VIP',
+    );
+  } finally {
+    for (const server of servers) server.kill('SIGKILL');
+  }
+}
 
 /** Published ports in one family: addresses, policy, sources, ranges; then without the caller's address. */
 export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
@@ -75,6 +117,7 @@ export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
       t.same(await outside(proto, 3, RANGE + 1, 3), evenly(ALL, client, 3), `${proto}: second`);
       t.same(seenAs(await lab.replica('b1').ask(proto, at(1), PUBLISHED, 3)), [at(1)], `${proto}: a replica itself`);
     }
+    if (missing(['sctp', 'socat']) === '') await sctp(t, lab, of);
     // Where none of a node's own takes new connections, those that are about to end do. The family makes no difference.
     if (of === 4) {
       await lab.change('b3', { state: 'draining' });

@@ -1,6 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { localBackends, publishedFrontends } from '../../src/balance/backends.js';
 import { codeOf } from '../../src/base/errors.js';
+import type { Family } from '../../src/base/ip.js';
+import { parsePublish } from '../../src/commands/publish.js';
 import { contended, meshNumber, meshPorts } from '../../src/model/published.js';
 import { publishSpec } from '../../src/model/service.js';
 import { produce } from '../../src/network/produce.js';
@@ -27,9 +29,13 @@ const service = (n: number, publish: object[], more: object = {}) => ({
 });
 
 /** Rules of a chain of a producer. */
-function rules(r: StoreRig, producer: string, chain: string): readonly string[] {
-  const objects = produce(plainWorld(r.store.wish), producer).map((w) => w.object as IptablesObject);
-  return objects.flatMap((o) => (o.what === 'chain' && o.family === 4 && o.chain === chain ? o.rules : []));
+function rules(r: StoreRig, producer: string, chain: string, of: Family = 4): readonly string[] {
+  const gateway = {
+    4: { subnet: '172.31.0.0/16', address: '172.31.0.1' },
+    6: { subnet: 'fd87::/64', address: 'fd87::1' },
+  };
+  const objects = produce(plainWorld(r.store.wish, { gateway }), producer).map((w) => w.object as IptablesObject);
+  return objects.flatMap((o) => (o.what === 'chain' && o.family === of && o.chain === chain ? o.rules : []));
 }
 
 test('a port has its own number on the ingress network, but where it is published on one address', (t) => {
@@ -143,4 +149,32 @@ test('clientIp snat: the node for callers of its ports, the gateway of the netwo
   );
   r.put('services', 'web', service(200, [port({ published: 8080 })]));
   t.deepEqual(rules(r, 'sandbox/c1', 'WEFT-TASK-SOURCE'), []);
+});
+
+test('who is not allowed hears nothing, but at ::1 everybody is refused', (t) => {
+  const r = rig(t);
+  const allow = ['2001:db8::/32'];
+  r.put(
+    'services',
+    'web',
+    service(200, [port({ published: 53, proto: 'udp', allow }), port({ published: 443, allow })]),
+  );
+  t.deepEqual(rules(r, 'node', 'WEFT-INPUT', 6), [
+    '! -d ::1/128 -p udp -m udp --dport 53 -j DROP',
+    '-p udp -m udp --dport 53 -j REJECT --reject-with icmp6-port-unreachable',
+    '! -d ::1/128 -p tcp -m tcp --dport 443 -j DROP',
+  ]);
+  t.deepEqual(rules(r, 'node', 'WEFT-INPUT', 4), [
+    '-p udp -m udp --dport 53 -j DROP',
+    '-p tcp -m tcp --dport 443 -j DROP',
+  ]);
+});
+
+test('a port of the command line', (t) => {
+  const text = '[2001:db8::1]:9000-9002:80/sctp,policy=local,allow=2001:db8::/32,allow=10.0.0.0/8';
+  t.deepEqual(parsePublish(text), {
+    ...{ hostIp: '2001:db8::1', published: 9000, publishedEnd: 9002, target: 80, proto: 'sctp', policy: 'local' },
+    allow: ['2001:db8::/32', '10.0.0.0/8'],
+  });
+  t.throws(() => parsePublish('80:80,policy'), { message: /"policy" is none of mode=…, policy=… and allow=CIDR/ });
 });

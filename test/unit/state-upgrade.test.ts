@@ -24,6 +24,7 @@ function aged(rig: StoreRig): void {
       for (const published of (fields.publish ?? []) as Record<string, unknown>[]) {
         delete published.mode;
         delete published.allow;
+        delete published.policy;
       }
     }
     const json = JSON.stringify(record);
