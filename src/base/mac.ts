@@ -10,12 +10,17 @@ export function macBytes(text: Mac): Uint8Array {
   return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));
 }
 
-const PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const DIGITS = Buffer.from('0123456789abcdef');
+const TEXT = Buffer.from('00:00:00:00:00:00');
 
 /** Canonical text of six bytes, in one piece: what `+` puts together is kept as a chain of pieces, twice as large. */
 export function macText(bytes: Uint8Array): Mac {
-  const pair = (i: number) => PAIRS[bytes[i] as number];
-  return [pair(0), pair(1), pair(2), pair(3), pair(4), pair(5)].join(':');
+  for (let i = 0; i < 6; i++) {
+    const byte = bytes[i] as number;
+    TEXT[3 * i] = DIGITS[byte >> 4] as number;
+    TEXT[3 * i + 1] = DIGITS[byte & 15] as number;
+  }
+  return TEXT.toString('latin1');
 }
 
 /** Canonical form; refuses multicast addresses, which no interface may have. @throws WEFT_INVALID_ADDRESS */

@@ -211,15 +211,18 @@ export class AttrReader {
   /** NLA_F_NESTED of the current attribute; several families of the kernel omit it. */
   isNested = false;
   readonly #view: DataView;
-  #next = 0;
+  #next: number;
   #at = 0;
   #end = 0;
 
+  /** @param from where in the buffer the attributes begin */
   constructor(
     readonly buffer: Uint8Array,
     readonly where: string,
+    from = 0,
   ) {
     this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+    this.#next = from;
   }
 
   /** Moves to the next attribute; false at the end. Up to three trailing bytes are padding. */
