@@ -28,12 +28,15 @@ import { KINDS } from '../objects/registry.js';
 import { Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
+import type { Backend } from '../state/drain.js';
 import { PORT_SPACE } from '../state/record.js';
 import { Store } from '../state/store.js';
 import type { Surroundings } from '../state/surroundings.js';
 import { concernsPorts, type Mutation } from '../state/wish.js';
 import { Announcer } from './announcer.js';
 import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
+import { connectionsThrough } from './connections.js';
+import { Drains } from './drains.js';
 import { Events } from './events.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
@@ -76,6 +79,7 @@ export class Agent implements AgentPort {
   readonly #status: StatusBook;
   readonly #stats: Stats;
   readonly #metricsServer: MetricsServer | undefined;
+  readonly #drains: Drains;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
@@ -100,6 +104,7 @@ export class Agent implements AgentPort {
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
     );
+    this.#drains = new Drains(this.store, ({ message, hint }) => this.#notices.report('trouble', '', message, hint));
     this.#before = this.store.wish;
     this.names = new Names({
       runDir: options.runDir,
@@ -176,6 +181,7 @@ export class Agent implements AgentPort {
       this.store.distrust('the state directory is empty, but namespaces of an earlier life exist');
     }
     this.store.settleVtep();
+    this.#drains.start();
     const { doubt } = this.store.confidence;
     if (doubt !== undefined)
       this.log.warn({ doubt }, 'state is in doubt: nothing unknown is removed until the wish is stated anew');
@@ -213,6 +219,7 @@ export class Agent implements AgentPort {
     this.#underlay.stop();
     this.#announcer.stop();
     this.#leftovers.stop();
+    this.#drains.stop();
     this.#fingerprints.stop();
     await this.#metricsServer?.close();
     await this.#server.close();
@@ -238,6 +245,10 @@ export class Agent implements AgentPort {
 
   summary(): Promise<Record<string, unknown>> {
     return this.#status.summary();
+  }
+
+  connections(backends: readonly Backend[]): Promise<number> {
+    return connectionsThrough(this.#world(), this.#spaces, backends);
   }
 
   inspectable(): string[] {

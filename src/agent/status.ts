@@ -44,7 +44,7 @@ export class StatusBook {
     const name = nameOf(stored);
     const trouble = loop.trouble(name);
     const applied = loop.appliedRevision >= stored.revision;
-    const draining = (stored.spec as { state?: string }).state === 'draining';
+    const draining = (stored.spec as { state?: string }).state === 'draining' || stored.drain !== undefined;
     const nameless = stored.table === 'sandboxes' && applied ? names.trouble(stored.id) : undefined;
     const other = ports.trouble(name) ?? nameless ?? this.#unbalanced(stored);
     const phase = trouble || other !== undefined ? 'degraded' : !applied ? 'pending' : draining ? 'draining' : 'ready';
@@ -56,6 +56,8 @@ export class StatusBook {
     if (trouble?.error.hint !== undefined) status.hint = trouble.error.hint;
     const warnings = stored.table === 'networks' ? this.#warnings(stored as Stored<'networks'>) : [];
     if (warnings.length > 0) status.warnings = warnings;
+    const { drain } = stored;
+    if (drain) status.drain = { until: new Date(drain.until).toISOString(), over: drain.over === true };
     this.#phases.set(name, status);
     return status;
   }

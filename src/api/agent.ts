@@ -1,6 +1,7 @@
 import type { Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { Loop } from '../reconcile/loop.js';
+import type { Backend } from '../state/drain.js';
 import type { Store } from '../state/store.js';
 import type { Surroundings } from '../state/surroundings.js';
 import type { NamesPort } from './names.js';
@@ -17,6 +18,8 @@ export interface Status {
   hint?: string;
   /** What will be wrong before long: a pool of addresses that is nearly used up. */
   warnings?: string[];
+  /** It was told to drain: until when (RFC 3339), and whether that has passed. */
+  drain?: { until: string; over: boolean };
 }
 
 /** One thing that happened, as `GET /v1/events` tells it. */
@@ -108,6 +111,8 @@ export interface AgentPort {
   metrics(): Promise<string>;
   /** Compares everything with the kernel and changes nothing. */
   verify(): Promise<Difference[]>;
+  /** Connections that this node's balancers hold through them now. */
+  connections(backends: readonly Backend[]): Promise<number>;
   /** What new networks must not get in the way of. */
   surroundings(): Promise<Surroundings>;
   /** Holds published ports on the node. */

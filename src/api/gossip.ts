@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { WeftError } from '../base/errors.js';
+import { stateOf } from '../model/backend-state.js';
 import { isLocalScope } from '../model/network.js';
 import type { Stored, Table } from '../model/registry.js';
 import { type GossipRow, parseGossipRow } from '../state/gossip.js';
@@ -94,9 +95,12 @@ function ownRows(agent: AgentPort, table: Table, id: string, stored: Stored | un
   const row = (to: string, key: string, value: unknown) =>
     stored ? [{ table: to, op: 'set', key, ...stamp, value }] : [{ table: to, op: 'delete', key, ...stamp }];
   if (table === 'endpoints') {
-    const { spec } = (stored ?? { spec: undefined }) as { spec?: Stored<'endpoints'>['spec'] };
+    const endpoint = stored as Stored<'endpoints'> | undefined;
+    const { spec } = endpoint ?? {};
     const [address, addressV6] = spec?.addresses ?? [];
-    const { network, mac, service, state, weight, aliases, sandbox } = spec ?? {};
+    const { network, mac, service, weight, aliases, sandbox } = spec ?? {};
+    // What is drained here is drained everywhere.
+    const state = endpoint && stateOf(endpoint);
     const value = { network, address, addressV6, mac, vtep, service, state, weight, aliases, sandbox };
     return row('peers', `${name}/${id}`, value);
   }

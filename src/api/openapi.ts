@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { drainBody } from '../model/drain.js';
 import { endpointRoute } from '../model/endpoint.js';
 import { BODIES } from '../model/registry.js';
 import { hostPortSpec, publishSpec, sandboxPortBody, vipPortSpec } from '../model/service.js';
@@ -20,6 +21,7 @@ export function openapi(routes: readonly Route[]): Record<string, unknown> {
     hostPortSpec,
     sandboxPortBody,
     endpointRoute,
+    drainBody,
   ])
     registry.add(schema, { id: schema.meta()?.id as string });
   const uri = (id: string) => `#/components/schemas/${id}`;

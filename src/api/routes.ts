@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { WeftError } from '../base/errors.js';
 import type { Op } from '../reconcile/plan.js';
 import type { AgentPort } from './agent.js';
+import { drainRoutes } from './drain.js';
 import { gossipRoutes } from './gossip.js';
 import { numberParam, type Request } from './http.js';
 import { nameRoutes } from './names.js';
@@ -34,6 +35,7 @@ export function allRoutes(agent: AgentPort): Route[] {
     ...statsRoutes(agent),
     ...wishRoutes(agent),
     ...gossipRoutes(agent),
+    ...drainRoutes(agent),
     {
       method: 'GET',
       path: '/v1/plan',

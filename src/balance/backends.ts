@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Family, family, type Ip, ipBytes, type Mac } from '../base/ip.js';
+import { stateOf } from '../model/backend-state.js';
 import type { BackendState } from '../model/endpoint.js';
 import { familiesOfPort, meshNumber } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
@@ -28,16 +29,18 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
     if (ip === undefined || family(ip) !== of || state === 'unhealthy' || found.has(ip)) return;
     found.set(ip, { ip, mac, local, weight: state === 'active' ? weight : 0 });
   };
-  for (const { spec } of wish.endpoints.values()) {
+  for (const endpoint of wish.endpoints.values()) {
+    const { spec } = endpoint;
     if (spec.service !== service || spec.network !== network) continue;
-    for (const ip of spec.addresses) add(ip, spec.mac, true, spec.state, spec.weight);
+    for (const ip of spec.addresses) add(ip, spec.mac, true, stateOf(endpoint), spec.weight);
   }
   const dead = deadVteps(wish);
   for (const peer of peersOf(wish, service)) {
     const { spec } = peer;
     if (spec.network !== network || dead.has(vtepOf(wish, peer))) continue;
-    add(spec.address, spec.mac, false, spec.state, spec.weight);
-    add(spec.addressV6, spec.mac, false, spec.state, spec.weight);
+    const state = stateOf(peer);
+    add(spec.address, spec.mac, false, state, spec.weight);
+    add(spec.addressV6, spec.mac, false, state, spec.weight);
   }
   return [...found.values()].sort((a, b) => Buffer.compare(ipBytes(a.ip), ipBytes(b.ip)));
 }
@@ -105,6 +108,9 @@ export function backendId(ip: Ip): number {
 
 /** IPPROTO_* of linux/in.h. */
 export const IPPROTO = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** Whether the UDP flows of a backend that drains stay with it; else the next packet of each goes to another. */
+export const keepsDatagrams = ({ spec }: Stored<'services'>): boolean => spec.udpDrain === 'keep';
 
 /** What a balancer listens on: a VIP with all its ports, or this node's ingress address with one published port. */
 export interface Frontend {

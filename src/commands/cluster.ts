@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { drainCommands } from './drain.js';
 import { tableCommands } from './objects.js';
 import { column, type Row } from './output.js';
 import { at, collect, given, pairs, session, waiting, waitQuery } from './shared.js';
@@ -7,6 +8,7 @@ import { at, collect, given, pairs, session, waiting, waitQuery } from './shared
 /** Nodes, peers and gossip: what is known of the rest of the cluster. */
 export function clusterCommands(program: Command): void {
   const node = program.command('node').description('nodes of the cluster');
+  drainCommands(node, 'node', 'name');
   waiting(node.command('add <name>').description('tell of a node'))
     .requiredOption('--vtep <ip>', 'its underlay address')
     .option('--address <network=ip>', 'its own address on a network (repeatable)', collect)

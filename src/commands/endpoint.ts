@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { drainCommands } from './drain.js';
 import { change, tableCommands } from './objects.js';
 import { column, type Row } from './output.js';
 import { at, bitRate, collect, given, integer, pairs, session, waiting, waitQuery, whole } from './shared.js';
@@ -18,6 +19,7 @@ export function endpointCommands(program: Command): void {
     },
   );
   const endpoint = program.command('endpoint').description('endpoints of this node (SANDBOX:NETWORK)');
+  drainCommands(endpoint, 'endpoint', 'id');
   withOptions(endpoint.command('update <name>').description('change what is given, keep the rest')).action(
     async (name: string, options: Row, self: Command) => {
       await change(session(self).client, 'endpoints', name, bodyOf(options), waitQuery(options));

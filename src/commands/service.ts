@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { drainCommands } from './drain.js';
 import { change, tableCommands } from './objects.js';
 import { type Column, column, type Row } from './output.js';
 import { parsePublish, publishedText } from './publish.js';
@@ -8,6 +9,7 @@ const PUBLISHED: Column = { heading: 'PORTS', text: (row) => (row.publish as Row
 
 export function serviceCommands(program: Command): void {
   const service = program.command('service').description('services: a name, a VIP, published ports');
+  drainCommands(service, 'service', 'name');
   withOptions(service.command('create <name>').description('create a service')).action(
     async (name: string, options: Row, self: Command) => {
       await session(self).client.put(at('services', name) + waitQuery(options), bodyOf(options));
@@ -52,11 +54,12 @@ function withOptions(command: Command): Command {
     .option('--no-prefer-local', 'all backends alike')
     .option('--client-ip <mode>', 'preserve or snat')
     .option('--drain <seconds>', 'how long connections may take to end', whole)
+    .option('--udp-drain <mode>', 'UDP flows of a backend that drains: move or keep')
     .option('--label <k=v>', 'label (repeatable)', collect);
 }
 
 function bodyOf(options: Row): Row {
-  const { mode, scheduler, affinity, preferLocal, clientIp, drain } = options;
+  const { mode, scheduler, affinity, preferLocal, clientIp, drain, udpDrain } = options;
   const networks = options.network as string[] | undefined;
   return given({
     networks,
@@ -70,6 +73,7 @@ function bodyOf(options: Row): Row {
     preferLocal,
     clientIp,
     drain,
+    udpDrain,
     labels: options.label && pairs(options.label as string[]),
   });
 }

@@ -43,6 +43,11 @@ export function positive(text: string): number {
   return n;
 }
 
+/** Seconds, fractions too; 0 is at once. */
+export function seconds(text: string): number {
+  return text === '0' ? 0 : positive(text);
+}
+
 export function whole(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('a whole number is needed');
   return Number(text);

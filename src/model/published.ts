@@ -1,6 +1,7 @@
 import { shortDigest } from '../base/digest.js';
 import { type Family, family, type Ip } from '../base/ip.js';
-import type { Endpoint } from './endpoint.js';
+import { stateOf } from './backend-state.js';
+import type { BackendState, Endpoint } from './endpoint.js';
 import { nameOf, type Wish } from './registry.js';
 import type { AnyPort, HostPort, PublishedPort } from './service.js';
 
@@ -57,14 +58,15 @@ function hostPort(owner: string, p: AnyPort, sandbox: string): NodePort {
 }
 
 /** Does the endpoint make its sandbox one to which ports of its service lead? A draining one takes nothing new. */
-export const takesPorts = (endpoint: Endpoint): boolean =>
-  endpoint.service !== undefined && endpoint.state === 'active';
+export const takesPorts = ({ service }: Endpoint, state: BackendState): boolean =>
+  service !== undefined && state === 'active';
 
 /** Sandboxes of this node by the service that they are backends of, each list in the order of their names. */
 function backendsHere(wish: Wish): Map<string, string[]> {
   const found = new Map<string, Set<string>>();
-  for (const { spec } of wish.endpoints.values()) {
-    if (!takesPorts(spec)) continue;
+  for (const endpoint of wish.endpoints.values()) {
+    const { spec } = endpoint;
+    if (!takesPorts(spec, stateOf(endpoint))) continue;
     const service = spec.service as string;
     const list = found.get(service) ?? new Set();
     found.set(service, list.add(spec.sandbox));

@@ -40,6 +40,14 @@ export const SINGULAR: { [T in Table]: string } = {
 /** api: asked for over the socket; gossip: spread by the control plane; store: from the cluster store. */
 export type Origin = 'api' | 'gossip' | 'store';
 
+/** A backend is taken out of balancing, whatever its own state says. */
+export interface Drain {
+  /** Milliseconds since 1970; until then its connections may end. */
+  until: number;
+  /** The time is up: it is no backend any more, and what connections are left are cut. */
+  over?: true;
+}
+
 /** An object of the wish with its bookkeeping. */
 export interface Stored<T extends Table = Table> {
   table: T;
@@ -51,6 +59,8 @@ export interface Stored<T extends Table = Table> {
   /** Gossip rows only: who hosts it, and the Lamport time of the row. */
   node?: string;
   ltime?: number;
+  /** Endpoints and peers only; it stays when the object is stated anew. */
+  drain?: Drain;
 }
 
 /** An immutable reading of the whole wish. */

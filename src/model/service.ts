@@ -69,6 +69,10 @@ export const serviceBody = z
       .default('preserve')
       .describe('`snat`: backends see the node (published ports) or the gateway of the network (VIP) instead'),
     drain: z.int().min(0).default(30).describe('seconds that connections may take to end'),
+    udpDrain: z
+      .enum(['move', 'keep'])
+      .default('move')
+      .describe('a UDP flow has no end: with its next packet it leaves a backend that drains, or it stays'),
     labels: labels.default({}),
   })
   .meta({ id: 'Service' });

@@ -15,6 +15,7 @@ import { endpointRoutes, endpointSettings } from './routing.js';
 import { nodeRules } from './rules/node.js';
 import { hasOwnNamespace, sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
+import { udpFlows } from './udp-flows.js';
 import { isHere, Wants, type World } from './world.js';
 
 /** Names of all producers of a wish; each but two is an object of the wish. */
@@ -94,4 +95,5 @@ function produceNode(world: World, wants: Wants): void {
   gatewayBridge(world, wants);
   hostPorts(world, wants);
   nodeRules(world, wants);
+  udpFlows(world, wants);
 }

@@ -23,3 +23,15 @@ export function speakIpv6(ns: Ns, ifname: string, why: string, wants: Wants): vo
 export function ignoreRouters(ns: Ns, ifname: string, why: string, wants: Wants): void {
   wants.sysctls(ns, why, { [`net/ipv6/conf/${ifname}/accept_ra`]: 0 }, true);
 }
+
+const ct = (name: string): string => `net/netfilter/nf_conntrack_${name}`;
+
+/**
+ * How long connection tracking remembers a TCP connection without packets, in a namespace where a balanced one needs it:
+ * longer than the 7200 s until keep-alive first speaks, and an hour where one side has closed and the other goes on.
+ */
+export const TCP_MEMORY = { [ct('tcp_timeout_established')]: 432_000, [ct('tcp_timeout_close_wait')]: 3600 };
+/** UDP in balancers: as IPVS has it. */
+export const UDP_MEMORY = { [ct('udp_timeout')]: 300, [ct('udp_timeout_stream')]: 300 };
+/** What is out of the window is translated like the rest: otherwise it would leave with an address nobody asked. */
+export const LIBERAL = { [ct('tcp_be_liberal')]: 1 };

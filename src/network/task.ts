@@ -6,6 +6,7 @@ import { WEFT_PROTOCOL } from '../objects/address.js';
 import { gatewayFor } from './addressing.js';
 import { gatewayAddress } from './gateway.js';
 import { DEFAULT_ROUTE, leavesByGateway, wayOut } from './routing.js';
+import { LIBERAL, TCP_MEMORY } from './sysctls.js';
 import type { Wants, World } from './world.js';
 
 /** "Came through the mesh": one bit in a sandbox, names no node (design.md section 3). */
@@ -41,6 +42,8 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
       'WEFT-TASK-SOURCE',
       serving.filter(isHiding).flatMap((m) => bridgeAsSource(m, of)),
     );
+    // Forgotten too soon, what the task sends next leaves with its own address instead of the one that was dialled.
+    if (vips.length || ingress) wants.sysctls(sandbox.id, `sandbox ${sandbox.id}`, { ...TCP_MEMORY, ...LIBERAL });
     if (vips.length) hairpin(chains, vips);
     if (ingress) meshReturn(chains, ingress);
     chains.add('nat', 'PREROUTING', 'WEFT-TASK-IN', [

@@ -23,6 +23,14 @@ export interface RealServer {
   counter?: { packets: number; bytes: number; connections: number };
 }
 
+/** Seconds without a packet after which IPVS forgets a connection; one set for a namespace. */
+export interface IpvsTimeouts {
+  tcp: number;
+  /** After the client's FIN; its acknowledgements count as packets. */
+  tcpFin: number;
+  udp: number;
+}
+
 const server = (o: { family: Family; fwmark: number }): string => `v${o.family} mark ${o.fwmark}`;
 
 export const virtualServerKind: Kind<VirtualServer> = {
@@ -45,4 +53,17 @@ export const realServerKind: Kind<RealServer> = {
   same: (want, have) => differences(want, have, ['weight']),
   owns: (_have, where) => where.nsOwned,
   describe: (o) => `real server ${o.ip} of ${server(o)}`,
+};
+
+export const ipvsTimeoutsKind: Kind<IpvsTimeouts> = {
+  name: 'ipvs-timeouts',
+  stages: [STAGE.virtualServer],
+  stage: () => STAGE.virtualServer,
+  rank: () => 0,
+  key: () => 'timeouts',
+  same: (want, have) => differences(want, have, ['tcp', 'tcpFin', 'udp']),
+  // Like a sysctl they are always there: what nobody wishes any more stays as it is.
+  owns: () => false,
+  adopts: () => true,
+  describe: (o) => `IPVS timeouts ${o.tcp}/${o.tcpFin}/${o.udp} s`,
 };

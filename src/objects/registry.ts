@@ -1,7 +1,7 @@
 import { addressKind } from './address.js';
 import { fdbKind } from './fdb.js';
 import { iptablesKind } from './iptables.js';
-import { realServerKind, virtualServerKind } from './ipvs.js';
+import { ipvsTimeoutsKind, realServerKind, virtualServerKind } from './ipvs.js';
 import type { Kind } from './kind.js';
 import { linkKind } from './link.js';
 import { neighbourKind } from './neighbour.js';
@@ -11,6 +11,7 @@ import { qdiscKind } from './qdisc.js';
 import { routeKind } from './route.js';
 import { ruleKind } from './rule.js';
 import { sysctlKind } from './sysctl.js';
+import { udpFlowsKind } from './udp-flows.js';
 
 /** Every kind of kernel object that weft keeps; a new kind is one file in objects/, one in kernel/ and a line here. */
 const ALL = [
@@ -23,10 +24,12 @@ const ALL = [
   ruleKind,
   neighbourKind,
   fdbKind,
+  ipvsTimeoutsKind,
   virtualServerKind,
   realServerKind,
   nftKind,
   iptablesKind,
+  udpFlowsKind,
 ] as const;
 
 export const KINDS: ReadonlyMap<string, Kind<never>> = new Map(ALL.map((kind) => [kind.name, kind as Kind<never>]));

@@ -15,10 +15,12 @@ export const interfaceOf = (path: string): string | undefined => PER_INTERFACE.e
 
 export const sysctlKind: Kind<Sysctl> = {
   name: 'sysctl',
-  stages: [STAGE.sysctl, STAGE.linkSysctl, STAGE.vsSysctl],
+  stages: [STAGE.sysctl, STAGE.linkSysctl, STAGE.vsSysctl, STAGE.conntrack],
   stage(o) {
-    // conf/eth0/... exists only with eth0; vs/... only once ip_vs has been asked for in that namespace.
+    // conf/eth0/... exists only with eth0; vs/... only once ip_vs has been asked for in that namespace, and
+    // those of connection tracking once a rule has.
     if (interfaceOf(o.path) !== undefined) return STAGE.linkSysctl;
+    if (o.path.startsWith('net/netfilter/nf_conntrack_')) return STAGE.conntrack;
     return o.path.startsWith('net/ipv4/vs/') ? STAGE.vsSysctl : STAGE.sysctl;
   },
   rank: () => 0,

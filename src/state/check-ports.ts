@@ -52,7 +52,7 @@ export function checkSandboxPorts(wish: Wish, id: string, spec: Sandbox, chosen:
 
 /** An endpoint that becomes a backend brings its service's ports (mode=host) to this node. */
 export function checkBackendPorts(wish: Wish, spec: Endpoint, chosen: Chosen): void {
-  const service = takesPorts(spec) ? wish.services.get(spec.service as string) : undefined;
+  const service = takesPorts(spec, spec.state) ? wish.services.get(spec.service as string) : undefined;
   const publish = (service?.spec.publish ?? []).filter((p) => p.mode === 'host');
   if (!service || publish.length === 0) return;
   const owner = nameOf(service);

@@ -2,10 +2,11 @@ import { EventEmitter } from 'node:events';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import { sameJson } from '../base/same.js';
-import { type Origin, SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
+import { type Drain, type Origin, SINGULAR, type Stored, type Table, type Wish } from '../model/registry.js';
 import { SCHEDULERS } from '../model/service.js';
 import { Cursors } from './allocate.js';
 import type { Balancing } from './check.js';
+import { type Backend, keepDrains, withDrain } from './drain.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
@@ -129,8 +130,9 @@ export class Store extends EventEmitter<StoreEvents> {
     const origin = options.origin ?? 'api';
     if (before && before.origin === origin && sameJson(before.spec, spec)) return { stored: before, created: false };
     const stored: Stored<T> = { table, id, origin, revision: this.revision + 1, spec };
-    if (!options.dryRun) this.#commit([{ table, id, stored: stored as Stored }], { next: cursors.moved });
-    return { stored, created: before === undefined };
+    if (options.dryRun) return { stored, created: before === undefined };
+    this.#commit([{ table, id, stored: stored as Stored }], { next: cursors.moved });
+    return { stored: this.get(table, id) as Stored<T>, created: before === undefined };
   }
 
   remove(table: Table, id: string, options: { ifMatch?: number | undefined; dryRun?: boolean } = {}): void {
@@ -167,6 +169,15 @@ export class Store extends EventEmitter<StoreEvents> {
     if (list.length) this.#commit(list, { next: cursors.moved });
     if (options.prune) this.#confirm();
     return list;
+  }
+
+  /**
+   * Takes backends out of balancing, or with no drain lets them back. It stays when they are stated anew, over restarts
+   * too, and goes with them.
+   */
+  drain(backends: readonly Backend[], drain: Drain | undefined): void {
+    const mutations = withDrain(backends, drain, this.revision + 1);
+    if (mutations.length > 0) this.#commit(mutations, { drains: true });
   }
 
   /** Applies one POST body of gossip as one change. */
@@ -249,8 +260,15 @@ export class Store extends EventEmitter<StoreEvents> {
       .map(({ table, id }) => ({ table, id }));
   }
 
-  /** @param beside `revision` is the next one when not given; without a change or a tombstone it stays */
-  #commit(mutations: readonly Mutation[], { revision, ...beside }: Beside & { revision?: number }): void {
+  /**
+   * @param changes with drains, they say whether their objects are drained; else those are as they were
+   * @param beside `revision` is the next one when not given; without a change or a tombstone it stays
+   */
+  #commit(
+    changes: readonly Mutation[],
+    { revision, drains, ...beside }: Beside & { revision?: number; drains?: true },
+  ): void {
+    const mutations = drains ? changes : keepDrains(this.wish, changes);
     const changed = mutations.length > 0 || (beside.tombs?.length ?? 0) > 0;
     const record = recordOf(changed ? (revision ?? this.revision + 1) : this.revision, mutations, beside);
     this.#journal.append(record);

@@ -6,7 +6,7 @@ import type { BalancerChoice } from '../../src/network/world.js';
 import { type Kind, NODE_NS } from '../../src/objects/kind.js';
 import { KINDS } from '../../src/objects/registry.js';
 import type { Desired } from '../../src/reconcile/desired.js';
-import { FOREIGN, type Host, type Stray, story, tell } from './reconcile.js';
+import { FOREIGN, type Host, SETTINGS, type Stray, story, tell } from './reconcile.js';
 
 const keyOf = (kind: string, object: unknown): string => (KINDS.get(kind) as unknown as Kind<unknown>).key(object);
 
@@ -42,8 +42,8 @@ class FakeHost implements Host {
     const foreign = new Set(FOREIGN.map(({ kind, object }) => `${NODE_NS} ${kind} ${keyOf(kind, object)}`));
     for (const [ns, shelf] of this.kernel.spaces) {
       for (const [kind, objects] of shelf) {
-        // Nobody takes a sysctl back, and `lo` is the kernel's.
-        for (const key of kind === 'sysctl' ? [] : objects.keys()) {
+        // Nobody takes settings back, and `lo` is the kernel's.
+        for (const key of SETTINGS.has(kind) ? [] : objects.keys()) {
           if (foreign.has(`${ns} ${kind} ${key}`) || key === 'lo') continue;
           assert.ok(desired.wants(ns, kind, key), `${kind} ${key} stays in ${ns}, and nobody wishes it`);
         }

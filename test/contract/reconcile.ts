@@ -141,12 +141,15 @@ export async function tell({ lives, wish }: Story, host: Host): Promise<void> {
   });
 }
 
+/** Kinds that are always there: nobody takes them away, and what nobody wishes any more stays. */
+export const SETTINGS: ReadonlySet<string> = new Set(['sysctl', 'ipvs-timeouts', 'udp-flows']);
+
 /** Others at work: thefts of what was wished, and strays in a namespace of a network. */
 async function disturb(host: Host, desired: Desired, { thefts, litter }: Life): Promise<void> {
   const there = new Set(await host.kernel.namespaces());
   const takeable = desired
     .scopes()
-    .filter(({ ns, kind }) => kind !== 'sysctl' && (ns === NODE_NS || there.has(ns)))
+    .filter(({ ns, kind }) => !SETTINGS.has(kind) && (ns === NODE_NS || there.has(ns)))
     .flatMap(({ ns, kind }) => desired.in(ns, kind).map((wanted) => ({ ns, kind, object: wanted.object })));
   for (const n of takeable.length ? thefts : []) {
     const { ns, kind, object } = takeable[n % takeable.length] as (typeof takeable)[number];

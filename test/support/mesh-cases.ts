@@ -1,7 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Family, withPort } from '../../src/base/ip.js';
+import { until } from './lab.js';
 import { type Caller, callersOf } from './mesh-callers.js';
+import { datagrams } from './mesh-datagrams.js';
+import { drains } from './mesh-drains.js';
 import {
   appAddress,
   MeshLab,
@@ -22,7 +25,17 @@ import type { Proto, Tally } from './traffic.js';
 import { PATIENCE_MS, type Traffic } from './traffic-port.js';
 
 const PROTOS: readonly Proto[] = ['tcp', 'udp'];
-const NEEDS: readonly Need[] = ['root', 'veth', 'bridge', 'vxlan', 'nft-bridge', 'nft-numgen', 'iptables-nat', 'dig'];
+const NEEDS: readonly Need[] = [
+  'conntrack',
+  'root',
+  'veth',
+  'bridge',
+  'vxlan',
+  'nft-bridge',
+  'nft-numgen',
+  'iptables-nat',
+  'dig',
+];
 const NEEDS6: readonly Need[] = ['ip6tables-nat', 'ip6tables-notrack'];
 
 /** `b1 10.20.0.11` ten times, and so on. */
@@ -78,11 +91,30 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     }
   });
 
+  t.test('tasks remember idle and half-closed connections for longer than keep-alive needs', async (t) => {
+    const conntrack = (name: string) => lab.sysctl(lab.pin(1, 'b1'), `net/netfilter/nf_conntrack_tcp_${name}`)?.trim();
+    t.ok(Number(conntrack('timeout_established')) > 7200);
+    t.equal(conntrack('timeout_close_wait'), '3600');
+    t.equal(conntrack('be_liberal'), '1');
+  });
+
   for (const { name, from, host, port, seen } of callers) {
     t.test(`${name} reaches every replica in turn`, async (t) => {
       for (const proto of PROTOS) {
         t.same(await from(lab).ask(proto, host, port, 30), evenly(REPLICA_NAMES, seen, 10), `${proto} ${host}:${port}`);
       }
+    });
+  }
+
+  if (lb === 'nft' && !inGuest()) {
+    t.test('a connection that its client has closed is forgotten soon', async (t) => {
+      const known = (name: string) =>
+        lab.sh(lab.pin(1, 'net-app'), `nft list map bridge weft ${name}${of} | grep -o 'expires [^ ]*' || true`);
+      const callTen = () => lab.container(1).ask('tcp', VIP[of], TARGET, 10);
+      await callTen();
+      // Connections of two hours, and those that end.
+      await until('no closed one among the established', () => !/expires [12]h/.test(known('flows')));
+      t.ok(known('closing').split('\n').length >= 10, 'ten are still known, for what may come late');
     });
   }
 
@@ -129,6 +161,11 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
 
   if (families.length === 1) {
     t.test('what is sent to a service and its backends is counted', (t) => countsWhatItSends(t, lab, of));
+    // Before anybody leaves connections open, which would be waited for.
+    if (families.length === 1 && of === 4) {
+      t.test('who drains waits, and has the last word', async (t) => drains(t, lab, of, lb));
+    }
+
     schedulerCases(lab, of);
   }
 
@@ -139,6 +176,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     const onB2 = before.filter(({ text }) => text.startsWith('b2 ')).length;
     t.equal(onB2, before.length / 3, 'a third of the flows is with b2');
 
+    await lab.service({ udpDrain: 'keep' });
     await lab.change('b2', { state: 'draining' });
     t.same(await standing.say(), before, 'no flow moves');
     for (const { name, from, host, port } of callers) {
@@ -147,13 +185,20 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
         t.same(tally, { b1: 10, b3: 10 }, `${name}, ${proto}: no new flow for it`);
       }
     }
+    await lab.service({ udpDrain: 'move' });
+    const moved = await standing.say();
+    for (const [i, { name, proto, text }] of moved.entries()) {
+      const was = before[i]?.text ?? '';
+      if (proto === 'tcp' || !was.startsWith('b2 ')) t.equal(text, was, `${name} stays`);
+      else t.match(text, /^b[13] /, `${name} moves with its next datagram`);
+    }
+    t.same(await standing.say(), moved, 'and stays where it went');
 
     await lab.disconnect('b2');
     for (const [i, { name, proto, text }] of (await standing.say()).entries()) {
-      const was = before[i]?.text ?? '';
+      const was = moved[i]?.text ?? '';
       if (!was.startsWith('b2 ')) t.equal(text, was, `${name} stays`);
-      else if (proto === 'tcp') t.match(text, /^(ECONNRESET|EPIPE)$/, `${name} is reset`);
-      else t.match(text, /^b[13] /, `${name} moves with its next datagram`);
+      else t.match(text, /^(ECONNRESET|EPIPE)$/, `${name}, ${proto}, is reset`);
     }
     const kept = await standing.say();
     await lab.change('b2', {});
@@ -168,6 +213,8 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
 
   // A second family beside the first changes nothing in these; they take a guest a minute.
   if (families.length === 1) {
+    if (!inGuest()) t.test('a flow of datagrams follows its port', async (t) => datagrams(t, lab, of));
+
     t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
       await alive(lab, false);
       for (const caller of [callers[0], callers[1], callers[3], callers[5]] as Caller[]) {
@@ -292,6 +339,10 @@ async function alive(lab: MeshLab, is: boolean): Promise<void> {
 
 async function ipvsadm(t: Test, lab: MeshLab): Promise<void> {
   for (const i of NODES) {
+    for (const network of ['net-app', 'net-ingress']) {
+      t.match(lab.sh(lab.pin(i, network), 'ipvsadm -L --timeout'), /: 7800 120 300$/m, `timeouts of ${network}`);
+    }
+    t.match(lab.sh(lab.netns(i), 'ipvsadm -L --timeout'), /: 900 120 300$/m, 'the node keeps its own');
     const table = lab.sh(lab.pin(i, 'net-app'), 'ipvsadm -Ln');
     const services = table.split(/^FWM +/m).slice(1);
     t.equal(services.length, 2 * lab.families.length, 'of each family one for streams, one for datagrams');

@@ -43,7 +43,8 @@ replica.`,
     entry(
       chains('balance', 'l4-4', 'in4', 'new4'),
       `Before the bridge looks where the frame goes, the balancer does. Frames to anybody but \`br0\` leave at the first rule. A
-known flow goes on to its replica (\`live4\`, or \`drain4\` for one that drains); a new one goes to its service's chain.`,
+known flow goes on to its replica (\`live4\`; for one that drains \`drain4\`, or \`stay4\` where the service keeps its UDP
+flows too); a new one goes to its service's chain.`,
     ),
     entry(
       [map('svc4'), chains('pub4-web-8080-tcp'), map('slot4'), map('live4')].join('\n'),

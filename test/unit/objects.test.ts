@@ -226,6 +226,7 @@ test('sysctl: per-interface values wait for their interface, those of ip_vs for 
   t.is(stage('net/ipv6/conf/default/accept_ra'), STAGE.sysctl);
   t.is(stage('net/ipv4/conf/eth0/rp_filter'), STAGE.linkSysctl);
   t.is(stage('net/ipv4/vs/conntrack'), STAGE.vsSysctl);
+  t.is(stage('net/netfilter/nf_conntrack_tcp_be_liberal'), STAGE.conntrack, 'once rules have asked for it');
   t.is(sysctlKind.same({ path: 'a', value: '0' }, { path: 'a', value: '1' }), 'is 1, wanted 0');
   t.false(sysctlKind.owns({ path: 'a', value: '1' }, OURS), 'what nobody wishes any more stays as it is');
 });

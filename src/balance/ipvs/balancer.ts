@@ -17,10 +17,11 @@ import {
   value,
 } from '../../codec/nft/build.js';
 import type { DataType } from '../../codec/nft/types.js';
+import type { Stored } from '../../model/registry.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import { BRIDGE } from '../../network/overlay/names.js';
 import type { Wants, World } from '../../network/world.js';
-import { type Backend, IPPROTO, isActive } from '../backends.js';
+import { type Backend, IPPROTO, isActive, keepsDatagrams, publishedFrontends } from '../backends.js';
 import type { Arena, Assignment, Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
 import { schedulerOf } from '../schedulers.js';
@@ -29,9 +30,12 @@ import { sharesOf } from '../turns.js';
 /** First firewall mark of IPVS services (design.md section 3). */
 const FIRST_MARK = 0x100;
 const BALANCE = -150;
+/** The kernel's own are 900, 120 and 300: an idle connection shall outlive the 7200 s until keep-alive first speaks. */
+const TIMEOUTS = { tcp: 7800, tcpFin: 120, udp: 300 } as const;
 
 /**
- * TCP and SCTP share a virtual server, UDP has its own: at weight 0 connections shall stay, datagrams shall move on.
+ * TCP and SCTP share a virtual server, UDP has its own: connections stay with a backend that drains, at weight 0; for
+ * datagrams it is no server any more, and a flow without its server goes to another with the next packet.
  */
 const CLASSES = { stream: [IPPROTO.tcp, IPPROTO.sctp], datagram: [IPPROTO.udp] } as const;
 type Class = keyof typeof CLASSES;
@@ -60,6 +64,7 @@ export const ipvs: Balancer = {
       // What IPVS sends on has the client's address as source: only from one of its own can br0 ask for a backend's MAC.
       wants.add(arena.ns, 'address', 'IPVS', { dev: BRIDGE, ip: linkLocal(arena.bridge), length: 64 });
     }
+    wants.add(arena.ns, 'ipvs-timeouts', 'IPVS', TIMEOUTS);
     const vs = (name: string) => `net/ipv4/vs/${name}`;
     wants.sysctls(arena.ns, 'IPVS', {
       [vs('conntrack')]: 0,
@@ -73,15 +78,16 @@ export const ipvs: Balancer = {
 
   service(world, arena, assignment, wants) {
     const { service, family, frontends, backends } = assignment;
-    if (backends.length === 0) return;
     const w = new TableWriter(arena.ns, wants, `service ${service.id}`);
     const anyActive = backends.some(isActive);
     for (const frontend of frontends) {
       for (const kind of Object.keys(CLASSES) as Class[]) {
         const protos = CLASSES[kind].filter((proto) => !frontend.port || frontend.port.proto === proto);
-        if (protos.length === 0) continue;
+        const moves = kind === 'datagram' && !keepsDatagrams(service);
+        const left = moves ? backends.filter(isActive) : backends;
+        if (protos.length === 0 || left.length === 0) continue;
         const mark = world.number('mark', markName(assignment, frontend.label, kind, arena), FIRST_MARK);
-        servers(world, arena, assignment, mark, wants);
+        servers(world, arena, { ...assignment, backends: left }, mark, wants);
         for (const proto of protos) {
           const key = frontend.port
             ? frontendKey(family, frontend)
@@ -106,6 +112,14 @@ export function marksOf(world: World, arena: Arena, assignment: Assignment): num
       .filter((kind) => !port || CLASSES[kind].some((proto) => proto === port.proto))
       .map((kind) => world.number('mark', markName(assignment, label, kind, arena), FIRST_MARK)),
   );
+}
+
+/** Marks of the virtual servers for datagrams of a service that has backends on a network of this node. */
+export function datagramMarks(world: World, service: Stored<'services'>, { id, spec }: Stored<'networks'>): number[] {
+  const published = () => service.spec.publish.filter((p) => p.mode === 'ingress' && p.proto === 'udp');
+  const frontends = () => ['0.0.0.0', '::'].flatMap((any) => publishedFrontends(any, published()));
+  const labels = spec.ingress ? frontends().map(({ label }) => label) : ['datagram'];
+  return labels.map((label) => world.number('mark', `${service.id}/${id}/${label}`, FIRST_MARK));
 }
 
 function markName({ service, network }: Assignment, label: string, kind: Class, arena: Arena): string {

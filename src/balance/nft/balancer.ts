@@ -3,8 +3,9 @@ import { goto } from '../../codec/nft/build.js';
 import { keyHex } from '../../codec/nft/types.js';
 import type { Scheduler } from '../../model/service.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
+import { LIBERAL, TCP_MEMORY, UDP_MEMORY } from '../../network/sysctls.js';
 import type { Backend, Frontend } from '../backends.js';
-import { backendId, isActive } from '../backends.js';
+import { backendId, isActive, keepsDatagrams } from '../backends.js';
 import type { Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
 import { schedulerOf } from '../schedulers.js';
@@ -28,7 +29,7 @@ export const nft: Balancer = {
     wants.sysctls(
       arena.ns,
       'bridge connection tracking',
-      { 'net/netfilter/nf_conntrack_tcp_loose': 0, 'net/netfilter/nf_conntrack_tcp_be_liberal': 1 },
+      { 'net/netfilter/nf_conntrack_tcp_loose': 0, ...LIBERAL, ...TCP_MEMORY, ...UDP_MEMORY },
       true,
     );
   },
@@ -45,7 +46,8 @@ export const nft: Balancer = {
       if (tracked && !arena.ingress) clientSide(w, of, frontend, backends);
       for (const backend of backends) {
         const key = frontendKey(of, frontend, [['mark', backendId(backend.ip)]]);
-        w.element(`${isActive(backend) ? 'live' : 'drain'}${of}`, key, hex('ether_addr', backend.mac));
+        const maps = isActive(backend) ? ['live'] : keepsDatagrams(service) ? ['drain', 'stay'] : ['drain'];
+        for (const map of maps) w.element(`${map}${of}`, key, hex('ether_addr', backend.mac));
         if (affinity > 0 && isActive(backend)) w.element(`keeps${of}`, key);
       }
       if (active.length === 0) continue;

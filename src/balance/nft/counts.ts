@@ -18,7 +18,7 @@ const TCP = keyHex(['inet_proto', 'mark'], [IPPROTO.tcp, 0]).slice(0, PROTO);
 
 /** Maps of table `bridge weft` whose elements count what goes to backends. */
 export function countedSets(of: Family): string[] {
-  return ['live', 'drain', 'begun', 'self'].map((name) => `${name}${of}`);
+  return ['live', 'drain', 'stay', 'begun', 'self'].map((name) => `${name}${of}`);
 }
 
 /** The element of a counted set as a reading; undefined for one that counts for no service of the wish. */

@@ -52,6 +52,7 @@ const BEGUN_MAX = 262_144;
 const BEGUN_TIMEOUT = 86_400_000;
 
 const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
 const ofTcp = is(meta.l4proto, IPPROTO_TCP);
 const isSyn = bitsAre(tcp.flags, TCP_SYN | TCP_ACK, TCP_SYN);
 
@@ -71,6 +72,8 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
   // What finds its backend here is counted here: an element stays while its service changes around it.
   w.set(`live${of}`, { key: [...types, 'mark'], data: 'ether_addr', counted: true });
   w.set(`drain${of}`, { key: [...types, 'mark'], data: 'ether_addr', counted: true });
+  // Those of them that keep their datagrams too; others lose them to the next backend in turn.
+  w.set(`stay${of}`, { key: [...types, 'mark'], data: 'ether_addr', counted: true });
   // Frontend and backend, counting the flows that were given to it. Filled by packets: an element outlives any change.
   w.set(`begun${of}`, {
     key: [...types, 'mark'],
@@ -83,20 +86,21 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
   const known = tracked ? backToCaller : goto(`touch${of}`);
   const toNew = [toward('live'), learn('update', [...terms, mark], `begun${of}`)];
   if (tracked) trackedChains(w, arena, of, toNew);
-  else flowChains(w, of, toNew);
+  else flowChains(w, of, toward, toNew);
   errorChains(w, arena, of, mark, tracked);
   w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
   w.chain(`in${of}`, [
     ...(tracked ? [] : [toFragments(of), [set(meta.mark, map(flowKey(of), `flows${of}`))]]),
     [toward('live'), known],
     [isSyn, goto(`new${of}`)],
-    [toward('drain'), known],
+    [isNot(meta.l4proto, IPPROTO_UDP), toward('drain'), known],
+    [is(meta.l4proto, IPPROTO_UDP), toward('stay'), known],
     // A task that chose itself is heard in one direction only: its later packets are invalid to connection tracking.
     ...(tracked && !arena.ingress
       ? [[anyOf(ct.state, CT_INVALID), set(ether.daddr, map([words[of].saddr, ...terms], `self${of}`)), backToCaller]]
       : []),
     // A TCP packet of no flow we know: the bridge's own stack resets it.
-    [ofTcp, backToCaller],
+    [ofTcp, tracked ? backToCaller : goto(`late${of}`)],
     [goto(`new${of}`)],
   ]);
 }
@@ -143,21 +147,37 @@ function trackedChains(w: TableWriter, arena: Arena, of: Family, toNew: Statemen
 const flowKey = (of: Family) => [words[of].saddr, th.sport, meta.l4proto, words[of].daddr, th.dport];
 
 /** Without connection tracking in the bridge: a dynamic map flow → backend, with timeouts of our own. */
-function flowChains(w: TableWriter, of: Family, toNew: Statement[]): void {
+function flowChains(w: TableWriter, of: Family, toward: (which: string) => Statement, toNew: Statement[]): void {
   const { address } = words[of];
-  w.set(`flows${of}`, {
-    key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
-    data: 'mark',
-    flags: ['timeout', 'dynamic'],
-    size: FLOWS_MAX,
-  });
-  const remember = (op: 'update' | 'delete', timeout?: number): Statement =>
-    learn(op, flowKey(of), `flows${of}`, { data: meta.mark, ...(timeout !== undefined && { timeout }) });
+  // Connections that a FIN or RST was seen of are kept apart, so that what comes after it (the acknowledgement of the
+  // other side's FIN) is not taken for a sign of life: it would keep each for two hours, and the memory full.
+  for (const name of ['flows', 'closing']) {
+    w.set(`${name}${of}`, {
+      key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
+      data: 'mark',
+      flags: ['timeout', 'dynamic'],
+      size: FLOWS_MAX,
+    });
+  }
+  const learned = (set: string) => (op: 'update' | 'delete', timeout?: number) =>
+    learn(op, flowKey(of), `${set}${of}`, { data: meta.mark, ...(timeout !== undefined && { timeout }) });
+  const remember = learned('flows');
+  const close = learned('closing');
   fragmentChain(w, of);
+  w.chain(`close${of}`, [[remember('delete')], [close('delete')], [close('update', CLOSING_TIMEOUT)]]);
+  const linger = goto(`linger${of}`);
+  w.chain(`linger${of}`, [[close('update', CLOSING_TIMEOUT)]]);
+  w.chain(`late${of}`, [
+    [set(meta.mark, map(flowKey(of), `closing${of}`))],
+    [toward('live'), linger],
+    [toward('drain'), linger],
+    // Of a backend that is gone: the connection is reset, and its client will send no more.
+    [remember('delete')],
+  ]);
   w.chain(`touch${of}`, [
     noteFirst(of),
     [isSyn, backToCaller],
-    [anyOf(tcp.flags, TCP_FIN | TCP_RST), remember('update', CLOSING_TIMEOUT), backToCaller],
+    [anyOf(tcp.flags, TCP_FIN | TCP_RST), goto(`close${of}`)],
     [ofTcp, remember('update', TCP_TIMEOUT), backToCaller],
     [remember('update', UDP_TIMEOUT)],
   ]);

@@ -13,7 +13,7 @@ const REST = 10;
 /** Virtual servers a poll and namespace of which the real servers are read: each costs a request of its own. */
 const SERVERS_A_POLL = 256;
 /** Kinds of which the kernel tells nobody, and which are cheap to read: compared with the wish itself. */
-const COMPARED: ReadonlySet<string> = new Set(['sysctl', 'virtual-server', 'real-server']);
+const COMPARED: ReadonlySet<string> = new Set(['sysctl', 'ipvs-timeouts', 'virtual-server', 'real-server']);
 const VERSION_TIMEOUT_MS = 10_000;
 
 /** What a pass looked at and what it could not do. */

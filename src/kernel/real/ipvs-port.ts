@@ -2,16 +2,19 @@ import type { Writer } from '../../base/bytes.js';
 import type { WeftError } from '../../base/errors.js';
 import { decodeFamily, getFamily } from '../../codec/genl.js';
 import {
+  decodeConfig,
   decodeDest,
   decodeService,
   deleteDest,
   deleteService,
   dumpDests,
   dumpServices,
+  getConfig,
   IPVS_GENL_NAME,
   type IpvsTarget,
   newDest,
   newService,
+  setConfig,
   setDest,
   setService,
 } from '../../codec/ipvs/commands.js';
@@ -24,7 +27,7 @@ import {
 } from '../../codec/ipvs/service.js';
 import type { IpvsStats } from '../../codec/ipvs/stats.js';
 import { NETLINK_GENERIC } from '../../codec/netlink.js';
-import type { RealServer, VirtualServer } from '../../objects/ipvs.js';
+import type { IpvsTimeouts, RealServer, VirtualServer } from '../../objects/ipvs.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { KindPort } from '../port.js';
@@ -163,5 +166,23 @@ export class RealServerPort implements KindPort<RealServer> {
       else if (op.verb === 'add') newDest(w, to, keyOf(o), dest);
       else setDest(w, to, keyOf(o), dest);
     });
+  }
+}
+
+export class IpvsTimeoutsPort implements KindPort<IpvsTimeouts> {
+  readonly #ipvs: Ipvs;
+  constructor(spaces: Spaces) {
+    this.#ipvs = new Ipvs(spaces);
+  }
+
+  async observe(ns: Ns, want: readonly IpvsTimeouts[]): Promise<IpvsTimeouts[]> {
+    const ipvs = want.length > 0 ? await this.#ipvs.open(ns) : undefined;
+    if (!ipvs) return [];
+    const { socket, family } = ipvs;
+    return (await socket.exchange((w, seq) => getConfig(w, { family, seq }))).map(decodeConfig);
+  }
+
+  apply(ns: Ns, ops: readonly Op<IpvsTimeouts>[]): Promise<(WeftError | undefined)[]> {
+    return this.#ipvs.send(ns, ops, (w, to, op) => setConfig(w, to, op.want as IpvsTimeouts));
   }
 }

@@ -4,7 +4,7 @@ import type { Kernel, KindPort } from '../port.js';
 import { AddressPort } from './addresses.js';
 import { FdbPort } from './fdb.js';
 import { IptablesPort } from './iptables-port.js';
-import { RealServerPort, VirtualServerPort } from './ipvs-port.js';
+import { IpvsTimeoutsPort, RealServerPort, VirtualServerPort } from './ipvs-port.js';
 import { LinkPort } from './links.js';
 import { NeighbourPort } from './neighbours.js';
 import { NetnsPort } from './netns-port.js';
@@ -14,6 +14,7 @@ import { RoutePort } from './routes.js';
 import { RulePort } from './rules.js';
 import type { Spaces } from './spaces.js';
 import { SysctlPort } from './sysctls.js';
+import { UdpFlowsPort } from './udp-flows-port.js';
 
 /** The kernel of this machine. */
 export class RealKernel implements Kernel {
@@ -30,10 +31,12 @@ export class RealKernel implements Kernel {
       rule: new RulePort(spaces),
       neighbour: new NeighbourPort(spaces),
       fdb: new FdbPort(spaces),
+      'ipvs-timeouts': new IpvsTimeoutsPort(spaces),
       'virtual-server': new VirtualServerPort(spaces),
       'real-server': new RealServerPort(spaces),
       nft: new NftPort(spaces),
       iptables: new IptablesPort(spaces),
+      'udp-flows': new UdpFlowsPort(spaces),
     };
     this.#ports = new Map(Object.entries(ports) as unknown as [string, KindPort][]);
   }
