@@ -47,7 +47,14 @@ export function sharesOf(weights: readonly number[], most = SLOTS_MAX): number[]
  * @returns indexes of backends
  */
 export function turnsOf(ids: readonly number[], weights: readonly number[]): number[] {
-  const shares = sharesOf(weights);
+  const turns = roundOf(sharesOf(weights));
+  const start = ids.reduce((hash, id) => Math.imul(hash ^ id, 0x9e3779b1) >>> 0, 0) % Math.max(1, turns.length);
+  return [...turns.slice(start), ...turns.slice(0, start)];
+}
+
+function roundOf(shares: readonly number[]): number[] {
+  // Alike, as most are: of 10,000 services this is asked again and again.
+  if (shares.every((share) => share === 1)) return shares.map((_, i) => i);
   const total = sum(shares);
   const credit = shares.map(() => 0);
   const turns: number[] = [];
@@ -60,8 +67,7 @@ export function turnsOf(ids: readonly number[], weights: readonly number[]): num
     credit[next] = (credit[next] as number) - total;
     turns.push(next);
   }
-  const start = ids.reduce((hash, id) => Math.imul(hash ^ id, 0x9e3779b1) >>> 0, 0) % Math.max(1, total);
-  return [...turns.slice(start), ...turns.slice(0, start)];
+  return turns;
 }
 
 /**
