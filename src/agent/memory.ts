@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
  * peers half of an agent's memory was what loads and sweeps had left behind.
  */
 const GROWTH_PERCENT = 25;
-/** Objects written by passes that leave enough behind for a collection of its own, which takes 2 us for each. */
+/** Objects written by passes that leave enough behind for a collection of its own. */
 const MANY = 10_000;
 /** For a load to end. */
 const REST_MS = 3000;

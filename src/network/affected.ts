@@ -1,5 +1,6 @@
 import { holdersOf } from '../model/holders.js';
 import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
+import { networksWithOtherHosts } from './hosts.js';
 import { endpointsOf } from './on-network.js';
 import { isBroadcast } from './overlay/broadcast.js';
 import { isHere } from './world.js';
@@ -15,9 +16,10 @@ export const NODE_PRODUCER = 'node';
 export const PATHS_PRODUCER = 'paths';
 
 /**
- * Which producers a batch of changes concerns. A peer stands alone but for the service it serves and a network that
- * broadcasts, so that one more among 10,000 costs two producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more
- * among hundreds does not cost hundreds. Anything else that others refer to (a network, a node's being alive) concerns all.
+ * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, a network that
+ * broadcasts, and one that gets the first peer of a node or loses the last, so that one more among 10,000 costs two
+ * producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more among hundreds
+ * does not cost hundreds. Anything else that others refer to (a network, a node's being alive) concerns all.
  */
 export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
   const out = new Set<string>();
@@ -30,6 +32,8 @@ export function affected(changes: readonly Change[], before: Wish, after: Wish):
     const network = change.table === 'endpoints' ? networkOf(change.id) : undefined;
     if (network !== undefined && carries(before, network) !== carries(after, network)) return 'all';
   }
+  const peers = changes.filter(({ table }) => table === 'peers').map(({ id }) => id);
+  for (const id of networksWithOtherHosts(peers, before, after)) out.add(nameOf({ table: 'networks', id }));
   return [...out];
 }
 

@@ -6,6 +6,7 @@ import { lanesOf } from '../model/lanes.js';
 import type { Stored } from '../model/registry.js';
 import { NODE_NS } from '../objects/kind.js';
 import { TableWriter, words } from './bridge-table.js';
+import { hostVteps } from './hosts.js';
 import { isHere, type Wants, type World } from './world.js';
 
 /** The chain that counts what it drops. */
@@ -62,24 +63,25 @@ export function guard(world: World, wants: Wants): void {
   w.chain('untracked-out', [[is(saddr, vtep), toPort, notrack]], { hook: 'output', priority: RAW });
 }
 
-/** The guard watches over a network of ours. */
+/**
+ * The guard watches over a network of ours. The `br0` of each node that hosts peers is heard, for it sends in the name of
+ * endpoints where IPVS balances: said once a node here, not by each of its peers.
+ */
 export function guardNetwork(world: World, network: Stored<'networks'>, wants: Wants): void {
   if (!world.nftInet) return;
   const w = writer(wants, `network ${network.id}`);
   for (const vni of vnisOf(network)) w.element('vnis', valueHex(VNI, vni));
+  for (const vtep of hostVteps(world.wish, network.id)) {
+    if (vtep !== world.self.vtep) guardKnows(world, network, bridgeMac(vtep), vtep, wants);
+  }
 }
 
-/**
- * Frames of this MAC may come from that VTEP: an endpoint's or a leg's. So may those of the `br0` there, which sends in
- * the name of endpoints where IPVS balances. On every lane: a frame travels on that of its receiver.
- */
+/** Frames of this MAC may come from that VTEP, on every lane: a frame travels on that of its receiver. */
 export function guardKnows(world: World, network: Stored<'networks'>, mac: Mac, vtep: Ip, wants: Wants): void {
   const of = family(world.self.vtep);
   if (!world.nftInet || family(vtep) !== of) return;
   const w = writer(wants, wants.owner);
-  for (const vni of vnisOf(network)) {
-    for (const source of [mac, bridgeMac(vtep)]) w.element(PEERS[of], elementKey(vtep, vni, source));
-  }
+  for (const vni of vnisOf(network)) w.element(PEERS[of], elementKey(vtep, vni, mac));
 }
 
 function elementKey(vtep: Ip, vni: number, mac: Mac): string {

@@ -1,4 +1,5 @@
 import test from 'ava';
+import { networksWithOtherHosts } from '../../src/network/hosts.js';
 import { produce, producers } from '../../src/network/produce.js';
 import { NODE_NS } from '../../src/objects/kind.js';
 import { type NftChain, type NftElement, type NftObject, nftByKey, nftKind } from '../../src/objects/nft.js';
@@ -32,6 +33,24 @@ test('a peer is heard with its own MAC and that of its node’s bridge, from its
     'c0a84801'.concat('00100100', '0257c0a848010000'),
   ]);
   t.deepEqual(keysOf(objects, 'vnis'), ['001001']);
+});
+
+test('what many peers share is wanted once: the bridge of their node, by the network', (t) => {
+  const peers = Object.fromEntries(Array.from({ length: 5 }, (_, i) => [`p${i}`, peer(12 + i, '192.168.72.1')]));
+  const elements = guardOf({ networks: { app: APP }, peers }).filter((o) => o.what === 'element' && o.set === 'peers4');
+  t.is(elements.length, 6);
+});
+
+test('a node that hosts its first peer, or loses its last, is a change of the network; one peer more is none', (t) => {
+  const networks = { app: APP };
+  const one = wishOf({ networks, peers: { a: peer(12, '192.168.72.1') } });
+  const two = wishOf({ networks, peers: { a: peer(12, '192.168.72.1'), b: peer(13, '192.168.72.1') } });
+  const other = wishOf({ networks, peers: { a: peer(12, '192.168.73.1') } });
+  t.deepEqual(networksWithOtherHosts(['b'], one, two), []);
+  t.deepEqual(networksWithOtherHosts(['b'], two, one), []);
+  t.deepEqual(networksWithOtherHosts(['a', 'a'], one, other), ['app']);
+  t.deepEqual(networksWithOtherHosts(['a', 'b'], two, wishOf({ networks })), ['app']);
+  t.deepEqual(networksWithOtherHosts(['a', 'b'], wishOf({ networks }), two), ['app']);
 });
 
 test('the leg of another node is heard on the ingress network', (t) => {

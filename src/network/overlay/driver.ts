@@ -86,6 +86,7 @@ export const overlay: NetworkDriver = {
     const own = primary(addresses[network.id] ?? []);
     if (own === undefined || vtep === world.self.vtep) return;
     tunnelRows(world, network, laneOf(network.spec, own), endpointMac(own), vtep, wants);
+    guardKnows(world, network, bridgeMac(vtep), vtep, wants);
   },
 };
 
