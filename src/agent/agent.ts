@@ -83,7 +83,12 @@ export class Agent implements AgentPort {
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
+  /** The wish as of the last change, and as of the last time that objects were produced of it. */
   #before: Wish;
+  #produced: Wish;
+  /** Since then: what changed of the wish, and which producers other facts concern. */
+  #changes: Mutation[] = [];
+  #due: Set<string> | 'all' = new Set();
 
   constructor(
     readonly options: Options,
@@ -97,7 +102,7 @@ export class Agent implements AgentPort {
       this.#notices.report('trouble', '', toWeftError(error).message),
     );
     this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
-      change: (what) => this.loop.wake(this.#recompute(what === 'all' ? what : [PATHS_PRODUCER]), 'wish'),
+      change: (what) => this.#produceAgain(what === 'all' ? what : [PATHS_PRODUCER]),
       path: (vtep, small, promised) => this.#notices.path(vtep, small?.mtu, promised),
       trouble: ({ message, hint }) => this.#notices.report('trouble', '', message, hint),
     });
@@ -105,7 +110,7 @@ export class Agent implements AgentPort {
       this.#spaces.identify(at),
     );
     this.#drains = new Drains(this.store, ({ message, hint }) => this.#notices.report('trouble', '', message, hint));
-    this.#before = this.store.wish;
+    this.#before = this.#produced = this.store.wish;
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
@@ -130,7 +135,13 @@ export class Agent implements AgentPort {
         choose: (name, first, usable) => this.store.number(PORT_SPACE, name, first, usable),
       },
     );
-    this.loop = new Loop(this.#kernel, this.#desired, (ns, kind, key) => this.#gate(ns, kind, key));
+    this.loop = new Loop(
+      this.#kernel,
+      this.#desired,
+      (ns, kind, key) => this.#gate(ns, kind, key),
+      undefined,
+      () => this.#refresh(),
+    );
     this.#verifier = new Verifier(this.loop);
     this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#attempt(() => this.#heard(dirt, lost)));
     this.#fingerprints = new Fingerprints(
@@ -157,8 +168,9 @@ export class Agent implements AgentPort {
     await this.#load();
     // Before the first pass, so that rules to a resolver that runs are found as wished.
     await this.names.start(this.store.confidence.doubt === undefined);
-    this.#recomputeSandboxes(this.store.wish.sandboxes.keys());
-    this.names.resolver.on('listening', (sandboxes) => this.loop.wake(this.#recomputeSandboxes(sandboxes), 'wish'));
+    const named = (sandboxes: Iterable<string>) => [...sandboxes].map((id) => nameOf({ table: 'sandboxes', id }));
+    this.#due = new Set(named(this.store.wish.sandboxes.keys()));
+    this.names.resolver.on('listening', (sandboxes) => this.#produceAgain(named(sandboxes)));
     this.#watch.start();
     // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
     await this.#server.listen();
@@ -194,9 +206,11 @@ export class Agent implements AgentPort {
       this.log.warn({ code, hint }, message),
     );
     this.#before = this.store.wish;
+    this.#locations.learn(this.store.wish);
     this.ports.on('trouble', (owner, message) => this.#notices.report('trouble', owner, message));
     this.ports.follow(this.store.wish);
-    this.#recompute('all');
+    this.#due = 'all';
+    this.#refresh();
     this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
     this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
@@ -316,25 +330,35 @@ export class Agent implements AgentPort {
     };
   }
 
-  /** Kernel objects for what changed. */
-  #recompute(changes: readonly string[] | 'all'): Dirt {
+  /** Kernel objects for what changed since the last time. */
+  #refresh(): Dirt {
+    const { wish, revision } = this.store;
+    const changed = affected(this.#changes, this.#produced, wish);
+    const all = changed === 'all' || this.#due === 'all';
+    const names = all
+      ? new Set([...this.#desired.producers(), ...producers(wish)])
+      : new Set([...changed, ...this.#due]);
     const world = this.#world();
-    this.#locations.learn(world.wish);
+    const made = this.store.numbering(() => [...names].map((name) => [name, produce(world, name)] as const));
     const dirt = new Dirt();
-    const names = changes === 'all' ? new Set([...this.#desired.producers(), ...producers(world.wish)]) : changes;
-    for (const name of names) this.#desired.set(name, produce(world, name), dirt);
-    this.loop.wishRevision = this.store.revision;
+    for (const [name, wanted] of made) this.#desired.set(name, wanted, dirt);
+    this.loop.wishRevision = revision;
+    this.#produced = wish;
+    this.#changes = [];
+    this.#due = new Set();
     return dirt;
   }
 
-  #recomputeSandboxes(sandboxes: Iterable<string>): Dirt {
-    return this.#recompute([...sandboxes].map((id) => nameOf({ table: 'sandboxes', id })));
+  /** Facts that are not in the wish have changed. */
+  #produceAgain(names: readonly string[] | 'all'): void {
+    this.#due = names === 'all' || this.#due === 'all' ? 'all' : new Set([...this.#due, ...names]);
+    this.loop.wake(new Dirt(), 'wish');
   }
 
   #changed(mutations: readonly Mutation[]): void {
     // Numbers are chosen before rules are made of them.
     if (mutations.some((m) => concernsPorts(m, this.#before))) this.ports.follow(this.store.wish);
-    const dirt = this.#recompute(affected(mutations, this.#before, this.store.wish));
+    this.#locations.learn(this.store.wish);
     this.names.changed(mutations, this.#before, this.store.wish);
     this.#underlay.changed(mutations, this.#before, this.store.wish);
     this.#pools.changed(mutations, this.#before);
@@ -344,7 +368,8 @@ export class Agent implements AgentPort {
       const stored = this.store.get(table, id);
       this.events.add({ type: 'change', object: nameOf({ table, id }), message: stored ? 'set' : 'removed' });
     }
-    this.loop.wake(dirt, 'wish');
+    this.#changes.push(...mutations);
+    this.loop.wake(new Dirt(), 'wish');
   }
 
   async #heard(dirt: Dirt, lost: boolean): Promise<void> {
@@ -364,9 +389,7 @@ export class Agent implements AgentPort {
 
   /** More is known of the wish: what was held back may go now. */
   async #lookAgain(): Promise<void> {
-    const dirt = await everything(this.#kernel, this.#desired);
-    this.loop.wishRevision = this.store.revision;
-    this.loop.wake(dirt, 'wish');
+    this.loop.wake(await everything(this.#kernel, this.#desired), 'wish');
   }
 
   /** Work that nobody waits for: what fails is told, and the next notification or sweep tries again. */
@@ -397,7 +420,7 @@ export class Agent implements AgentPort {
     }
     this.names.passed(result.done);
     this.#leftovers.passed(result.done.length + (causes.has('start') ? result.kept : 0));
-    this.#locations.forget(this.store.wish, (ns) => this.#desired.hasReleased(ns));
+    this.#locations.forget(this.#produced, (ns) => this.#desired.hasReleased(ns));
   }
 
   /** Why an object that nothing wishes may not go yet. */

@@ -138,6 +138,7 @@ export async function waitIfAsked(agent: AgentPort, request: Request, table?: Ta
     }, timeoutMs);
     agent.loop.on('pass', finish);
     finish();
+    if (!done()) agent.loop.hurry();
   });
 }
 

@@ -44,7 +44,10 @@ interface Failing {
   nextAt: number;
 }
 
-/** Notifications come in bursts (a namespace that dies says so once per object): wait this long for the rest. */
+/**
+ * Notifications come in bursts (a namespace that dies says so once per object), and so do changes of the wish that nobody
+ * waits for: the rest gets this long to come.
+ */
 const COALESCE_MS = 20;
 /** A full comparison this often finds what no notification told: FDB flags, bridge-nf sysctls, legacy tables. */
 const SWEEP_MS = 30_000;
@@ -64,6 +67,8 @@ export class Loop extends EventEmitter<LoopEvents> {
   readonly #postponed: { dirt: Dirt; causes: ReadonlySet<Cause>; wished: Dirt }[] = [];
   #again: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  /** Somebody waits for the next pass. */
+  #urgent = false;
   #stopped = false;
   readonly #failing = new Map<string, Failing>();
   held: Held[] = [];
@@ -79,12 +84,15 @@ export class Loop extends EventEmitter<LoopEvents> {
     readonly desired: Desired,
     readonly gate: PruneGate,
     readonly sweepMs = SWEEP_MS,
+    /** Brings `desired` and `wishRevision` in step with the wish, before a pass and never in one. @returns what changed */
+    readonly refresh: () => Dirt = () => new Dirt(),
   ) {
     super();
   }
 
   /** The first pass compares everything; then the sweep begins. */
   async start(): Promise<void> {
+    this.#takeWish();
     this.#dirt.merge(await everything(this.kernel, this.desired));
     this.#causes.add('start');
     await this.settle();
@@ -95,12 +103,18 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.#sweep.unref();
   }
 
-  /** Marks scopes for the next pass. A change of the wish starts it at once, the rest waits for its burst to end. */
+  /** Marks scopes for the next pass, which waits for the burst to end. */
   wake(dirt: Dirt, cause: Cause): void {
     this.#dirt.merge(dirt);
     this.#causes.add(cause);
     if (cause === 'wish') this.#wishKeys.merge(dirt);
-    this.#schedule(cause === 'wish' ? 0 : COALESCE_MS);
+    this.#schedule(COALESCE_MS);
+  }
+
+  /** Somebody waits: the next pass starts at once, or when the one that runs has ended. */
+  hurry(): void {
+    this.#urgent = true;
+    this.#schedule(0);
   }
 
   /** Compares everything with the kernel now. */
@@ -111,6 +125,8 @@ export class Loop extends EventEmitter<LoopEvents> {
 
   /** What a full pass would do now, without doing it. */
   async plan(): Promise<PassResult & { ops: Op[] }> {
+    await this.#running;
+    if (!this.#running) this.#takeWish();
     const dirt = await everything(this.kernel, this.desired);
     this.kernel.begin();
     try {
@@ -122,11 +138,15 @@ export class Loop extends EventEmitter<LoopEvents> {
 
   /** Resolves when nothing is dirty any more (what fails and waits for its retry does not count). */
   async settle(): Promise<void> {
-    // A change of the wish that means nothing to the kernel still has its pass: its revision is applied with it.
-    while (this.#running || ((this.#dirt.scopes.size > 0 || this.#causes.has('wish')) && !this.#stopped)) {
+    while (this.#running || this.#isDue) {
       this.#running ??= this.#runOnce();
       await this.#running;
     }
+  }
+
+  /** A change of the wish that means nothing to the kernel still has its pass: its revision is applied with it. */
+  get #isDue(): boolean {
+    return (this.#dirt.scopes.size > 0 || this.#causes.has('wish')) && !this.#stopped;
   }
 
   /** Why the object of the wish is not as wished, or undefined. */
@@ -155,11 +175,24 @@ export class Loop extends EventEmitter<LoopEvents> {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      void this.settle();
+      if (!this.#running && this.#isDue) this.#running = this.#runOnce();
     }, ms);
   }
 
+  #takeWish(): void {
+    const fresh = this.refresh();
+    this.#dirt.merge(fresh);
+    this.#wishKeys.merge(fresh);
+  }
+
   async #runOnce(): Promise<void> {
+    this.#urgent = false;
+    try {
+      this.#takeWish();
+    } catch (error) {
+      this.#unobserved(error);
+      this.#postpone(new Dirt(), new Set(['wish']), new Dirt());
+    }
     const dirt = this.#dirt;
     const causes = this.#causes;
     const wished = this.#wishKeys;
@@ -174,6 +207,7 @@ export class Loop extends EventEmitter<LoopEvents> {
       // Our own removals explain what they took along, so it is no drift.
       this.#dirt.merge(result.again);
       this.#wishKeys.merge(result.again);
+      if (result.again.scopes.size > 0) this.#urgent = true;
       if (result.again.scopes.size === 0) this.appliedRevision = Math.max(this.appliedRevision, revision);
       this.emit('pass', result, causes);
     } catch (error) {
@@ -183,6 +217,7 @@ export class Loop extends EventEmitter<LoopEvents> {
     } finally {
       this.kernel.passed();
       this.#running = undefined;
+      if (this.#isDue) this.#schedule(this.#urgent ? 0 : COALESCE_MS);
     }
   }
 

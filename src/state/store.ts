@@ -213,8 +213,33 @@ export class Store extends EventEmitter<StoreEvents> {
     const taken = new Set([...this.#ledger.numbers].filter(([key]) => key.startsWith(`${space}/`)).map(([, n]) => n));
     let n = first;
     while (taken.has(n) || !usable(n)) n++;
-    this.#commit([], { numbers: [[`${space}/${name}`, n]] });
+    if (!this.#chosen) this.#commit([], { numbers: [[`${space}/${name}`, n]] });
+    else {
+      this.#chosen.push([`${space}/${name}`, n]);
+      this.#ledger.numbers.set(`${space}/${name}`, n);
+    }
     return n;
+  }
+  /** Numbers that wait to be written down together. */
+  #chosen: [string, number][] | undefined;
+
+  /**
+   * Numbers that `work` asks for become durable together, when it returns: a hundred new sandboxes wait once for the disk.
+   * @throws as `work`, and WEFT_UNAVAILABLE; nothing is chosen then
+   */
+  numbering<T>(work: () => T): T {
+    const numbers: [string, number][] = [];
+    this.#chosen = numbers;
+    try {
+      const out = work();
+      if (numbers.length > 0) this.#commit([], { numbers });
+      return out;
+    } catch (error) {
+      for (const [key] of numbers) this.#ledger.numbers.delete(key);
+      throw error;
+    } finally {
+      this.#chosen = undefined;
+    }
   }
 
   /** The number of a published port that was left to this node; undefined until it is chosen. */

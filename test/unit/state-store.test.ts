@@ -361,6 +361,35 @@ test('numbers stay with their names over restarts and are unique in their space'
   );
 });
 
+test('numbers that are asked for together wait for the disk once, and are forgotten where it refuses', (t) => {
+  let [syncs, full] = [0, false];
+  const rig = new StoreRig(t, {
+    write: fs.writeSync,
+    sync(fd) {
+      if (full) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+      syncs++;
+      fs.fsyncSync(fd);
+    },
+    truncate: fs.ftruncateSync,
+    rename: fs.renameSync,
+  });
+  const ask = (...names: string[]) =>
+    rig.store.numbering(() => names.map((name) => rig.store.number('gateway', name, 2)));
+  t.deepEqual(ask('c1', 'c2', 'c1'), [2, 3, 2]);
+  t.is(syncs, 1);
+  t.deepEqual(ask('c2'), [3]);
+  t.is(syncs, 1, 'nothing new, nothing to write');
+  full = true;
+  t.is(
+    code(() => ask('c3', 'c4')),
+    'WEFT_UNAVAILABLE',
+  );
+  full = false;
+  t.deepEqual(ask('c4'), [4]);
+  rig.restart();
+  t.deepEqual(ask('c1', 'c2', 'c4', 'c3'), [2, 3, 4, 5]);
+});
+
 test('a node that returns with another underlay address tells all of its own anew, once', (t) => {
   const rig = new StoreRig(t).app();
   rig.store.settleVtep();
