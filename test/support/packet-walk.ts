@@ -11,7 +11,8 @@ const rules = (pattern: string, ...tables: string[]): string =>
 /** `nft list chain` without the table around it. */
 const chains = (...names: string[]): string =>
   names.map((name) => `nft list chain bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`).join('\n');
-const map = (name: string): string => `nft list map bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`;
+/** Without the values of counters, which a segment more or less changes. */
+const map = (name: string): string => `nft -s list map bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`;
 
 export function packetWalk(lab: MeshLab): string {
   const show = (netns: string, script: string, caption: string): string =>
