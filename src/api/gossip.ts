@@ -5,6 +5,7 @@ import { stateOf } from '../model/backend-state.js';
 import { isLocalScope } from '../model/network.js';
 import type { Stored, Table } from '../model/registry.js';
 import { type GossipRow, parseGossipRow } from '../state/gossip.js';
+import type { Mutation } from '../state/wish.js';
 import type { AgentPort } from './agent.js';
 import { numberParam, type Request } from './http.js';
 import { waitIfAsked } from './objects.js';
@@ -67,8 +68,8 @@ function streamOwn(agent: AgentPort, request: Request, response: ServerResponse)
       if (stored.revision > since) for (const row of ownRows(agent, stored.table, stored.id, stored)) write(row);
     }
   }
-  const onChange = (mutations: readonly { table: Table; id: string; stored?: Stored }[]) => {
-    for (const m of mutations) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
+  const onChange = (mutations: readonly Mutation[]) => {
+    for (const m of mutations) if (!m.heard) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
   };
   const stop = () => agent.store.off('change', onChange);
   if (request.query.get('follow') === 'false') {

@@ -159,7 +159,7 @@ class Merge {
     const last = newest(current, tomb);
     if (last && !newer(row, last)) return;
     if (row.op === 'delete') {
-      if (current) this.changed.set(id, { table: row.table, id: row.key });
+      if (current) this.changed.set(id, { table: row.table, id: row.key, heard: true });
       this.buried.set(id, { table: row.table, key: row.key, node: row.node, ltime: row.ltime, at: this.now });
       return;
     }
@@ -179,7 +179,7 @@ class Merge {
     const pending = [...this.changed.values()].filter((m) => m.table === table).flatMap((m) => m.stored ?? []);
     for (const stored of [...(this.wish[table] as ReadonlyMap<string, Stored>).values(), ...pending]) {
       const { id, origin } = stored;
-      if (origin === 'gossip' && !named.has(id)) this.changed.set(`${table}/${id}`, { table, id });
+      if (origin === 'gossip' && !named.has(id)) this.changed.set(`${table}/${id}`, { table, id, heard: true });
     }
   }
 

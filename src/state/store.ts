@@ -249,7 +249,9 @@ export class Store extends EventEmitter<StoreEvents> {
 
   /** Forgets the whole wish; numbers, tombstones and doubts too. */
   clear(): void {
-    const mutations = this.#ledger.wish.all().map(({ table, id }) => ({ table, id }));
+    const mutations = this.#ledger.wish
+      .all()
+      .map(({ table, id, origin }): Mutation => (origin === 'gossip' ? { table, id, heard: true } : { table, id }));
     this.#commit(mutations, {});
     this.#open.clear();
     this.#ledger.forget();

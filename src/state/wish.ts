@@ -7,6 +7,8 @@ export interface Mutation {
   table: Table;
   id: string;
   stored?: Stored;
+  /** A removal of what was only heard of: for its own node to tell, not for this one. */
+  heard?: true;
 }
 
 type Maps = { [T in Table]: LayeredMap<string, Stored<T>> };

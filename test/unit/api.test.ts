@@ -316,6 +316,34 @@ test('gossip is followed: later changes of this node come as they happen, delete
   t.true((rows[1]?.ltime as number) > (rows[0]?.ltime as number), 'the delete is newer than the set');
 });
 
+test('what was heard of others is for them to take back: this node tells of its own alone', async (t) => {
+  const api = await up(t);
+  api.rig.app();
+  const keys: string[] = [];
+  const stream = api.client.lines(`/v1/gossip?since=${api.rig.store.revision}`);
+  const reading = (async () => {
+    for await (const line of stream) {
+      const { table, op, key } = JSON.parse(line);
+      if (keys.push(`${op} ${table} ${key}`) === 3) break;
+    }
+  })();
+  while (api.rig.store.listenerCount('change') === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const heard = (key: string, ltime: number, n: number) => {
+    const value = { networks: ['app'], vips: { app: [`10.20.0.20${n}`] } };
+    return JSON.stringify({ table: 'services', op: 'set', key, node: 'n2', ltime, value });
+  };
+  const about = (op: string) => JSON.stringify({ table: 'services', op });
+  await api.send('POST', '/v1/gossip', [heard('s1', 10, 1), heard('s2', 10, 2), heard('s3', 10, 3)].join('\n'));
+  await api.send('POST', '/v1/gossip', '{"table":"services","op":"delete","key":"s1","node":"n2","ltime":11}');
+  await api.send('POST', '/v1/gossip', [about('snapshot-begin'), heard('s3', 10, 3), about('snapshot-end')].join('\n'));
+  t.deepEqual([...api.rig.store.wish.services.keys()], ['s3']);
+  api.rig.put('services', 'mine', { networks: ['app'] });
+  api.rig.store.clear();
+  await reading;
+  const own = ['set services mine', 'delete networks app', 'delete services mine'];
+  t.deepEqual(keys.sort(), own.sort());
+});
+
 test('events resume after a revision, and are followed until the reader goes', async (t) => {
   const api = await up(t);
   const past = await api.send('GET', '/v1/events?since=1&follow=false');
