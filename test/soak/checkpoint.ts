@@ -5,7 +5,7 @@ import { differences, MTU } from './expectations.js';
 import { type Endpoint, familyOf, type Network } from './model.js';
 import { published } from './published.js';
 import type { Random } from './random.js';
-import { alive, type Soak } from './soak.js';
+import { alive, type Cluster, type Soak } from './soak.js';
 
 /** What nobody tells is found by the sweep, every 30 s. */
 const SETTLED_MS = 60_000;
@@ -55,7 +55,7 @@ async function ping({ model, lab }: Soak, random: Random): Promise<void> {
 }
 
 /** An agent that starts again finds everything as wished. @throws where it changes anything */
-export async function restartChangesNothing(soak: Soak, random: Random): Promise<void> {
+export async function restartChangesNothing(soak: Cluster, random: Random): Promise<void> {
   const node = random.pick(soak.lab.nodes.filter(({ number }) => number !== 1));
   if (!node) return;
   const from = node.log().length;

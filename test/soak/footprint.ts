@@ -48,3 +48,17 @@ export function grown(before: Footprint, after: Footprint): string[] {
   if (after.children > before.children) out.push(`${after.children} children, were ${before.children}`);
   return out;
 }
+
+/** What an agent may have grown in memory between the first third of a run and its end, over what V8 keeps in reserve. */
+const GROWTH_KIB = 48 * 1024;
+
+/** Whether memory grows without end, in words. @param memory KiB of an agent that was never started anew, in order */
+export function swollen(memory: readonly number[]): string | undefined {
+  const third = Math.floor(memory.length / 3);
+  if (third === 0) return undefined;
+  const early = Math.max(...memory.slice(0, third));
+  const late = Math.min(...memory.slice(-third));
+  return late - early < GROWTH_KIB
+    ? undefined
+    : `${early} KiB at most in the first third, ${late} at least in the last`;
+}

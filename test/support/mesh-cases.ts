@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Family, withPort } from '../../src/base/ip.js';
+import type { Proto } from './flow.js';
 import { until } from './lab.js';
+import type { Tally } from './load.js';
 import { type Caller, callersOf } from './mesh-callers.js';
 import { datagrams } from './mesh-datagrams.js';
 import { drains } from './mesh-drains.js';
@@ -21,7 +23,6 @@ import { publishScenes } from './mesh-publish.js';
 import { byReplica, schedulerCases } from './mesh-schedulers.js';
 import { countsWhatItSends } from './mesh-stats.js';
 import { inGuest, type Need, needs } from './needs.js';
-import type { Proto, Tally } from './traffic.js';
 import { PATIENCE_MS, type Traffic } from './traffic-port.js';
 
 const PROTOS: readonly Proto[] = ['tcp', 'udp'];
@@ -216,12 +217,12 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     if (!inGuest()) t.test('a flow of datagrams follows its port', async (t) => datagrams(t, lab, of));
 
     t.test('replicas of a node that is said to be dead leave at once, and come back', async (t) => {
-      await alive(lab, false);
+      await lab.declare(2, false);
       for (const caller of [callers[0], callers[1], callers[3], callers[5]] as Caller[]) {
         const tally = byReplica(await caller.from(lab).ask('tcp', caller.host, caller.port, 20));
         t.same(tally, { b1: 10, b2: 10 }, caller.name);
       }
-      await alive(lab, true);
+      await lab.declare(2, true);
       t.same(byReplica(await lab.container(1).ask('tcp', VIP[of], TARGET, 30)), { b1: 10, b2: 10, b3: 10 });
     });
 
@@ -328,14 +329,6 @@ const adoption = (lab: MeshLab, node: NodeNumber): unknown =>
     .log(node)
     .filter(({ msg }) => /^adopted/.test(String(msg)))
     .at(-1)?.msg;
-
-/** Every node's control plane says whether node 2 lives. */
-let saidAt = 1_000_000;
-async function alive(lab: MeshLab, is: boolean): Promise<void> {
-  const value = { ...lab.nodeRow(2), alive: is };
-  const row = { table: 'nodes', op: 'set', key: 'n2', node: 'n2', ltime: ++saidAt, value };
-  for (const i of NODES) if (i !== 2) await lab.api(i).post('/v1/gossip?wait=applied', `${JSON.stringify(row)}\n`);
-}
 
 async function ipvsadm(t: Test, lab: MeshLab): Promise<void> {
   for (const i of NODES) {

@@ -47,6 +47,8 @@ const WAIT = `wait=applied&timeoutMs=${patient(10_000)}`;
 
 export class MeshLab {
   #lab: Lab | undefined;
+  /** Logical time of what the control plane says: after all that a node says itself. */
+  #said = 1_000_000;
   readonly #traffic = new Map<string, Traffic>();
 
   /**
@@ -186,6 +188,14 @@ export class MeshLab {
     const row = { table: 'peers', op: 'delete', node: `n${node}`, ltime: revision };
     const body = ids.map((id) => `${JSON.stringify({ ...row, key: `n${node}/${id}` })}\n`).join('');
     for (const i of NODES) if (i !== node) await this.api(i).post(`/v1/gossip?${WAIT}`, body);
+  }
+
+  /** The control plane says to all others whether a node lives. @param others that have an agent */
+  async declare(node: NodeNumber, alive: boolean, others: readonly NodeNumber[] = NODES): Promise<void> {
+    const value = { ...this.nodeRow(node), alive };
+    const row = { table: 'nodes', op: 'set', key: `n${node}`, node: `n${node}`, ltime: ++this.#said, value };
+    const body = `${JSON.stringify(row)}\n`;
+    await Promise.all(others.filter((i) => i !== node).map((i) => this.api(i).post(`/v1/gossip?${WAIT}`, body)));
   }
 
   /** What was told as drift so far. */

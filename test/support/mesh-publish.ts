@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import type { Test } from 'tap';
 import { canonicalIp, type Family, withPort } from '../../src/base/ip.js';
+import type { Proto } from './flow.js';
 import { patient, until } from './lab.js';
+import type { Tally } from './load.js';
 import {
   appAddress,
   CLIENT,
@@ -17,7 +19,6 @@ import {
   VIP,
 } from './mesh-lab.js';
 import { missing } from './needs.js';
-import type { Proto, Tally } from './traffic.js';
 
 /*
  * Ports of the mesh beyond the plain one: on one address, of a node's own tasks only, for some sources, in ranges, and with

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Family } from '../../src/base/ip.js';
 import { until } from './lab.js';
+import type { Tally } from './load.js';
 import type { MeshLab } from './mesh-lab.js';
 import { appAddress, NODES, PUBLISHED, REPLICA_NAMES, REPLICAS, TARGET, underlay, VIP } from './mesh-lab.js';
-import type { Tally } from './traffic.js';
 
 /** How often each replica answered, whoever it saw. */
 export function byReplica(tally: Tally): Tally {

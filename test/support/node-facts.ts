@@ -4,7 +4,7 @@
  * program printed it, so recordings need no marks.
  */
 
-/** IPv4 alone; ip6tables and raw nf_tables of families other than bridge are none of the comparison. */
+/** Of IPv4, and what has no family. */
 export const SHOW_STATE = [
   'ip -br addr',
   'ip route show table all',
@@ -19,10 +19,15 @@ export const SHOW_STATE = [
      sed -e 's|^|net.ipv4.|' -e 's|/|.|g' -e 's|:| = |'`,
 ].join('\n');
 
+/** Of IPv6, besides. */
+export const SHOW_STATE6 = ['ip -6 route show table all', 'ip -6 rule', 'ip6tables-save'].join('\n');
+
 const LINK = /^(\S+?)(@\S+)? +(?:UP|DOWN|UNKNOWN) +(.*)$/;
 const FDB = /^((?:[0-9a-f]{2}:){5}[0-9a-f]{2}) dev (\S+) (.*)$/;
 const NEIGHBOUR = /^(\S+) dev (\S+) lladdr (\S+) PERMANENT/;
-const ROUTE = /^(?:default|[\d.]+(?:\/\d+)?) (?:dev|via) /;
+const ROUTE = /^(?:default|[\da-f.:]+(?:\/\d+)?) (?:dev|via) /;
+/** Made by the kernel, or at least not drawn by anybody: loopback and link-local addresses. */
+const OWN_ADDRESS = /^(127\.|::1\/|fe80:)/;
 const VXLAN = /^\d+: (vxlan\d+)@.*? mtu (\d+) .*? vxlan (.*)/;
 /** Of these sysctls the namespace's own are told, and of links' those that are not the kernel's. */
 const SYSCTL = /^net\.ipv4\.(ip_forward|vs\.\S+|conf\.(\S+)\.route_localnet) = (\d+)$/;
@@ -64,7 +69,10 @@ function factsOfLine(line: string, table: string): string[] {
 const linkFacts = (name: string, addresses: string[]): string[] =>
   name === 'lo'
     ? []
-    : [`link: ${name}`, ...addresses.filter((one) => /^\d+\./.test(one)).map((one) => `address: ${one} on ${name}`)];
+    : [
+        `link: ${name}`,
+        ...addresses.filter((one) => one !== '' && !OWN_ADDRESS.test(one)).map((one) => `address: ${one} on ${name}`),
+      ];
 
 /** Each option is a fact. A recording that ends in the middle of the line has what comes before. */
 function vxlanFacts(name: string, mtu: string, options: string): string[] {
@@ -78,7 +86,8 @@ const withoutDrawn = (fact: string): string =>
   fact
     .replace(/(127\.0\.0\.11:|--sport )\d{5}\b/g, '$1PORT')
     .replace(/\bveth[0-9a-f]+\b|\bwfg?[0-9a-f]{11,12}\b/g, 'port')
-    .replace(/ proto 87| onlink| linkdown/g, '');
+    .replace(/ proto 87| onlink| linkdown| pref medium| metric 1024/g, '')
+    .replace(/ link-netnsid \d+| qlen \d+|counter packets \d+ bytes \d+ ?/g, '');
 
 /** Follows `nft list ruleset`: a fact for each rule, and each element of a map. */
 class NftFacts {
@@ -105,7 +114,8 @@ class NftFacts {
 
   #element(text: string): void {
     this.#open = /\}$/.test(text) ? '' : 'elements';
+    // What expires was put there by packets.
     for (const one of text.replace(/ *\}$/, '').split(/, */))
-      if (one) this.#facts.push(`nft ${this.#path.join(', ')}: { ${one} }`);
+      if (one && !/ expires /.test(one)) this.#facts.push(`nft ${this.#path.join(', ')}: { ${one} }`);
   }
 }

@@ -90,8 +90,8 @@ Swarm they are addresses in the sandboxes below.`,
     places: ['ingress'],
     lines: /chain returns|map nodes4|route: default|neighbour: 169/,
     why: `**The way back to the node that took a connection.** Its address there names it, and this map leads to its leg. It replaces
-the source translation, and is a fence: nobody but a task that answers sends with the address of a node. The default route is
-that of refusals by the bridge itself.`,
+the source translation, and is a fence: nobody but a task that answers sends with the address of a node, and what a task sends
+there that is no answer is dropped. The default route is that of refusals by the bridge itself.`,
   },
   {
     places: ['ingress', 'ov1'],
@@ -164,7 +164,8 @@ as source: a UDP server that answers from there answers right.`,
   {
     places: ['s2'],
     lines: /iptables filter/,
-    why: `**Nothing of a task but its published ports is reachable on the ingress network.** weft does not refuse the rest yet.`,
+    why: `**Nothing of a task but its published ports is reachable on the ingress network.** weft's fence is at the
+network's bridge (above), out of the task's reach, and one for all tasks.`,
   },
   {
     places: ['s2'],

@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Proto, Tally, TrafficAnswer, TrafficRequest } from './traffic.js';
+import type { Proto } from './flow.js';
+import type { LoadReport, Tally } from './load.js';
+import type { TrafficAnswer, TrafficRequest } from './traffic.js';
 
 const PROGRAM = fileURLToPath(new URL('traffic.js', import.meta.url));
 
@@ -87,10 +89,24 @@ export class Traffic {
     await this.send({ do: 'load', proto, host, port, gapMs });
   }
 
+  /** Waits until no exchange of a load is under way any more that was before. */
+  async turn(): Promise<void> {
+    await this.send({ do: 'turn' });
+  }
+
+  /** What the loads have seen since this was asked last. */
+  report(): Promise<LoadReport> {
+    return this.#told('report');
+  }
+
   /** Ends every load and tells how it went: `ok` and errnos. */
-  async relax(): Promise<{ tally: Tally; longestMs: number }> {
-    const { tally = {}, longestMs = Number.POSITIVE_INFINITY } = await this.send({ do: 'relax' });
-    return { tally, longestMs };
+  relax(): Promise<LoadReport> {
+    return this.#told('relax');
+  }
+
+  async #told(what: 'report' | 'relax'): Promise<LoadReport> {
+    const { tally = {}, failures = [], longestMs = Number.POSITIVE_INFINITY } = await this.send({ do: what });
+    return { tally, failures, longestMs };
   }
 
   async stop(): Promise<void> {

@@ -8,8 +8,8 @@ import {
   spanOf,
   takes,
 } from '../../src/model/published.js';
+import type { Proto } from '../support/flow.js';
 import { StoreRig } from '../support/store.js';
-import type { Proto } from '../support/traffic.js';
 
 const span = (from: number, more: Partial<Span> = {}): Span => ({
   proto: 'tcp',

@@ -1,0 +1,107 @@
+import { appAddress, ingressAddress, NODES, type NodeNumber, TARGET } from '../support/mesh-lab.js';
+import type { Random } from './random.js';
+import { type Services, WAIT } from './services-world.js';
+import { anyAlive, type Operation } from './soak.js';
+
+/** Services that come and go, each asked of one node; their VIPs and ports are theirs for good. */
+const SERVICES = ['s1', 's2', 's3', 's4', 's5', 's6'] as const;
+/** Containers that are backends of any of them, or of none: two on each node. */
+const TASKS = NODES.flatMap((node) => [0, 1].map((i) => ({ name: `g${node}${i}`, node, host: 28 + 2 * node + i })));
+type Task = (typeof TASKS)[number];
+
+const ownerOf = (service: string): NodeNumber => NODES[SERVICES.indexOf(service as never) % NODES.length] as NodeNumber;
+
+/** Which of them are there. */
+const connected = new WeakMap<Services, Set<string>>();
+const there = (soak: Services): Set<string> => {
+  const known = connected.get(soak) ?? new Set();
+  connected.set(soak, known);
+  return known;
+};
+
+/** Sandboxes of the tasks. */
+export async function noiseWorld({ mesh }: Services): Promise<void> {
+  for (const node of NODES) {
+    const mine = TASKS.filter((task) => task.node === node);
+    await mesh.wish(node, { sandboxes: Object.fromEntries(mine.map(({ name }) => [name, {}])) });
+  }
+}
+
+/** What happens to services that nobody calls: anything, at any time. */
+export const NOISE_OPERATIONS: readonly Operation<Services>[] = [
+  {
+    name: 'noise',
+    weight: 40,
+    async run(soak, random) {
+      const task = anyTask(soak, random);
+      if (!task) return undefined;
+      soak.flaps++;
+      const api = soak.mesh.api(task.node);
+      const ids = [`${task.name}:app`, `${task.name}:ingress`];
+      if (there(soak).has(task.name) && random.chance(0.3)) {
+        for (const id of ids) await api.delete(`/v1/endpoints/${encodeURIComponent(id)}`);
+        there(soak).delete(task.name);
+        return `${task.name} is gone`;
+      }
+      const changes = {
+        service: random.pick(SERVICES),
+        state: random.pick(['active', 'active', 'draining', 'unhealthy']),
+        weight: random.int(10),
+      };
+      await api.put('/v1/wish?prune=false', { endpoints: endpointsOf(task, changes) });
+      there(soak).add(task.name);
+      return `${task.name} ${JSON.stringify(changes)}`;
+    },
+  },
+  {
+    name: 'service',
+    weight: 8,
+    async run(soak, random) {
+      const name = anyService(soak, random);
+      if (!name) return undefined;
+      const n = SERVICES.indexOf(name);
+      const spec = {
+        networks: ['app'],
+        vips: { app: [appAddress(211 + n, 4), `fd20::21${n}`] },
+        scheduler: random.pick(['rr', 'wrr', 'sh', 'mh']),
+        publish: random.chance(0.5) ? [{ published: 8100 + n, target: TARGET }] : [],
+        mode: random.chance(0.2) ? 'dnsrr' : 'vip',
+      };
+      const body = spec.mode === 'dnsrr' ? { ...spec, vips: {}, publish: [] } : spec;
+      await soak.mesh.api(ownerOf(name)).put(`/v1/services/${name}`, body);
+      return `${name} ${JSON.stringify(body)}`;
+    },
+  },
+  {
+    name: 'no service',
+    weight: 4,
+    async run(soak, random) {
+      const name = anyService(soak, random);
+      if (!name) return undefined;
+      const api = soak.mesh.api(ownerOf(name));
+      const { items } = await api.get<{ items: { id: string }[] }>('/v1/services');
+      if (!items.some(({ id }) => id === name)) return undefined;
+      await api.delete(`/v1/services/${name}?${WAIT}`);
+      return name;
+    },
+  },
+  {
+    name: 'gossip',
+    weight: 20,
+    async run(soak, random) {
+      const node = anyAlive(soak, random);
+      return `${await soak.plane.deliver(node, random)} rows to ${node.name}`;
+    },
+  },
+];
+
+const endpointsOf = ({ name, host }: Task, changes: object): Record<string, object> => ({
+  [`${name}:app`]: { addresses: [appAddress(host, 4), appAddress(host, 6)], ...changes },
+  [`${name}:ingress`]: { addresses: [ingressAddress(host, 4), ingressAddress(host, 6)], ...changes },
+});
+
+const anyTask = ({ dead }: Services, random: Random): Task | undefined =>
+  random.pick(TASKS.filter(({ node }) => !dead.has(node)));
+
+const anyService = ({ dead }: Services, random: Random) =>
+  random.pick(SERVICES.filter((name) => !dead.has(ownerOf(name))));

@@ -1,0 +1,118 @@
+import { patient } from '../support/lab.js';
+import {
+  appAddress,
+  ingressAddress,
+  type MeshLab,
+  NODES,
+  type NodeNumber,
+  PUBLISHED,
+  TARGET,
+  VIP,
+} from '../support/mesh-lab.js';
+import type { Traffic } from '../support/traffic-port.js';
+import { ControlPlane } from './control-plane.js';
+import { Judge } from './judge.js';
+import type { Random } from './random.js';
+import { alive, type Cluster } from './soak.js';
+
+/*
+ * The mesh of the kernel tests under load. Backend b1 of service web stays; those of MOVING come and go while web is called
+ * from everywhere. Around it services and backends that nobody calls change without any order (services-noise.ts).
+ */
+
+/** Backends of web that move: their nodes and the last byte of their addresses. Nodes 2 and 3 may die. */
+export const MOVING = {
+  b2: { node: 1, host: 22 },
+  b3: { node: 2, host: 23 },
+  f2: { node: 2, host: 24 },
+  f3: { node: 3, host: 25 },
+} as const satisfies Record<string, { node: NodeNumber; host: number }>;
+export type Moving = keyof typeof MOVING;
+const MOVING_NAMES = Object.keys(MOVING) as Moving[];
+
+export const WAIT = `wait=applied&timeoutMs=${patient(20_000)}`;
+
+type Row = Record<string, unknown>;
+
+export interface Services extends Cluster {
+  mesh: MeshLab;
+  judge: Judge;
+  /** Clients, each in a namespace of its own. */
+  callers: Traffic[];
+  /** Backends of web that are taken away. */
+  out: Map<Moving, 'unhealthy' | 'disconnected'>;
+  /** Nodes that are said to be dead. */
+  buried: Set<NodeNumber>;
+  /** Changes of backends so far. */
+  flaps: number;
+}
+
+/** A running mesh, with its load. */
+export async function servicesWorld(mesh: MeshLab, gapMs: number): Promise<Services> {
+  await mesh.network();
+  await mesh.up();
+  const { lab } = mesh;
+  const soak: Services = {
+    ...{ lab, mesh, plane: new ControlPlane(lab.nodes), dead: new Set<number>() },
+    ...{ judge: new Judge(), callers: [], out: new Map(), buried: new Set(), flaps: 0 },
+  };
+  for (const name of ['f2', 'f3'] as const) {
+    const { node } = MOVING[name];
+    await mesh.wish(node, { sandboxes: { [name]: {} }, endpoints: endpointsOf(name) });
+    await mesh.traffic(name, mesh.pin(node, name)).serve(TARGET);
+  }
+  for (const node of lab.nodes) soak.plane.hear(node);
+  await tellAll(soak);
+  await load(soak, gapMs);
+  return soak;
+}
+
+/** Everybody calls web: containers beside a backend and without, a backend, a client outside through every node. */
+async function load(soak: Services, gapMs: number): Promise<void> {
+  const { mesh } = soak;
+  const inside = [mesh.container(1), mesh.container(3), mesh.replica('b1')];
+  soak.callers.push(...inside, mesh.outside);
+  for (const proto of ['tcp', 'udp'] as const) {
+    for (const of of mesh.families) {
+      for (const from of inside) await from.load(proto, VIP[of], TARGET, gapMs);
+      for (const i of NODES)
+        await mesh.outside.load(proto, mesh.lab.node(i)[of === 4 ? 'vtep' : 'ip6'], PUBLISHED, gapMs);
+    }
+  }
+}
+
+const endpointsOf = (name: Moving, changes: Row = {}): Record<string, Row> => {
+  const { host } = MOVING[name];
+  return {
+    [`${name}:app`]: { addresses: [appAddress(host, 4), appAddress(host, 6)], service: 'web', ...changes },
+    [`${name}:ingress`]: { addresses: [ingressAddress(host, 4), ingressAddress(host, 6)], service: 'web', ...changes },
+  };
+};
+
+/** Changes a backend of web at its node; the others hear of it by gossip, whenever that comes. @param wait or `WAIT` */
+export async function change({ mesh }: Services, name: Moving, changes: Row, wait = ''): Promise<void> {
+  const endpoints = endpointsOf(name, changes);
+  await mesh.api(MOVING[name].node).put(`/v1/wish?prune=false&${wait}`, { endpoints });
+}
+
+export async function disconnect({ mesh }: Services, name: Moving): Promise<void> {
+  for (const id of Object.keys(endpointsOf(name)))
+    await mesh.api(MOVING[name].node).delete(`/v1/endpoints/${encodeURIComponent(id)}?${WAIT}`);
+}
+
+/** One of the backends that move, whose agent runs; `is` says whether it is to be there or taken away. */
+export function anyMoving({ dead, out }: Services, random: Random, is: 'in' | 'out'): Moving | undefined {
+  return random.pick(MOVING_NAMES.filter((name) => !dead.has(MOVING[name].node) && out.has(name) === (is === 'out')));
+}
+
+export const movingOn = (node: NodeNumber): Moving[] => MOVING_NAMES.filter((name) => MOVING[name].node === node);
+
+/** Every node knows all that every other has to say, and its kernel shows it. All agents have to run. */
+export async function tellAll(soak: Services): Promise<void> {
+  for (const node of soak.lab.nodes) await soak.plane.snapshot(node, alive(soak));
+}
+
+/** Waits until no exchange is under way any more that was before. */
+export async function turn({ callers }: Services): Promise<void> {
+  await Promise.all(callers.map((caller) => caller.turn()));
+}
