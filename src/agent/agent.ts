@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { AgentPort, Difference, Listing, ServiceStats, Status } from '../api/agent.js';
+import type { AgentPort, Difference, EndpointHealth, Listing, ServiceStats, Status } from '../api/agent.js';
 import { MetricsServer } from '../api/metrics-server.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
@@ -38,6 +38,8 @@ import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
 import { connectionsThrough } from './connections.js';
 import { Drains } from './drains.js';
 import { Events } from './events.js';
+import { HealthMonitor } from './health/monitor.js';
+import { probe as probeHealth } from './health/probe.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Leftovers } from './memory.js';
@@ -78,6 +80,7 @@ export class Agent implements AgentPort {
   readonly #leftovers = new Leftovers();
   readonly #status: StatusBook;
   readonly #stats: Stats;
+  readonly #health: HealthMonitor;
   readonly #metricsServer: MetricsServer | undefined;
   readonly #drains: Drains;
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
@@ -157,6 +160,13 @@ export class Agent implements AgentPort {
       ...{ ports: this.ports, spaces: this.#spaces, underlay: this.#underlay, pools: this.#pools },
       chosen: () => ({ balancer: this.#balancer, nftInet: this.#nftInet, gateway: this.#gateway }),
     });
+    this.#health = new HealthMonitor({
+      wish: () => this.store.wish,
+      probe: (sandbox, ip, how) => probeHealth(this.#spaces.native, this.locationOf(sandbox).path, ip, how),
+      judge: (endpoint, unhealthy) => this.store.judge(endpoint, unhealthy),
+      tell: (endpoint, reason) => this.#notices.health(`endpoint/${endpoint}`, reason),
+      trouble: ({ message, hint }) => this.#notices.report('trouble', '', message, hint),
+    });
     this.#stats = new Stats(this.#spaces, () => this.#world());
     const defect = (error: WeftError, request: string) => this.log.error({ err: error, request }, 'request failed');
     this.#server = new ApiServer(options.socket, allRoutes(this), defect);
@@ -178,6 +188,7 @@ export class Agent implements AgentPort {
     await this.#fingerprints.start();
     await this.loop.start();
     await this.#underlay.start();
+    this.#health.start();
   }
 
   /** Removes everything that weft owns on this node, without coming up first. */
@@ -228,6 +239,7 @@ export class Agent implements AgentPort {
   /** Ends the agent; the data plane stays as it is. */
   async stop(): Promise<void> {
     this.names.resolver.stop();
+    this.#health.stop();
     this.ports.stop();
     this.#watch.stop();
     this.#underlay.stop();
@@ -245,6 +257,10 @@ export class Agent implements AgentPort {
 
   statusOf(stored: Stored): Status {
     return this.#status.of(stored);
+  }
+
+  healthOf(endpoint: Stored<'endpoints'>): EndpointHealth | undefined {
+    return this.#health.of(endpoint);
   }
 
   locationOf(sandbox: string): { path: string; files: string } {
@@ -362,6 +378,7 @@ export class Agent implements AgentPort {
     this.names.changed(mutations, this.#before, this.store.wish);
     this.#underlay.changed(mutations, this.#before, this.store.wish);
     this.#pools.changed(mutations, this.#before);
+    this.#health.changed(mutations);
     this.#announcer.changed(mutations, this.#before);
     this.#before = this.store.wish;
     for (const { table, id } of mutations) {

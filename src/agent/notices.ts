@@ -25,6 +25,16 @@ export class Notices {
     this.events.add({ type: mtu === undefined ? 'recovered' : 'trouble', message, details });
   }
 
+  /** A backend was taken out because its probes fail, or let back. */
+  health(object: string, reason: string | undefined): void {
+    if (reason !== undefined) {
+      this.report('trouble', object, `unhealthy, taken out of balancing: ${reason}`);
+      return;
+    }
+    this.log.info({ object }, 'healthy again');
+    this.events.add({ type: 'recovered', object, message: 'healthy, back in balancing' });
+  }
+
   /** A range of addresses is nearly used up; undefined: no more. */
   pool(object: string, warning: string | undefined): void {
     if (warning === undefined) this.events.add({ type: 'recovered', object, message: 'addresses are free again' });

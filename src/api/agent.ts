@@ -64,6 +64,15 @@ export interface Difference {
   error?: string;
 }
 
+/** What this node's own probes of a backend found (`health` of its service). */
+export interface EndpointHealth {
+  state: 'healthy' | 'unhealthy' | 'unknown';
+  /** RFC 3339: when the last probe ended. */
+  probed?: string;
+  /** Why the last probe failed. */
+  reason?: string;
+}
+
 /** What was sent towards a backend, or the backends of a service: replies pass no balancer. */
 interface Sent {
   packets: number;
@@ -99,6 +108,8 @@ export interface AgentPort {
   readonly startedAt: number;
   readonly names: NamesPort;
   statusOf(stored: Stored): Status;
+  /** undefined where nobody asked for probes. */
+  healthOf(endpoint: Stored<'endpoints'>): EndpointHealth | undefined;
   /** Where a sandbox's namespace and files are. */
   locationOf(sandbox: string): { path: string; files: string };
   /** The whole of `GET /v1/status`. */

@@ -100,7 +100,7 @@ function ownRows(agent: AgentPort, table: Table, id: string, stored: Stored | un
     const { spec } = endpoint ?? {};
     const [address, addressV6] = spec?.addresses ?? [];
     const { network, mac, service, weight, aliases, sandbox } = spec ?? {};
-    // What is drained here is drained everywhere.
+    // What is drained or unhealthy here is so everywhere.
     const state = endpoint && stateOf(endpoint);
     const value = { network, address, addressV6, mac, vtep, service, state, weight, aliases, sandbox };
     return row('peers', `${name}/${id}`, value);

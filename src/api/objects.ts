@@ -16,6 +16,10 @@ export function shown(agent: AgentPort, stored: Stored, whole: boolean): Record<
 
 function extras(agent: AgentPort, stored: Stored, whole: boolean): Record<string, unknown> {
   if (stored.table === 'sandboxes') return { location: agent.locationOf(stored.id) };
+  if (stored.table === 'endpoints') {
+    const health = agent.healthOf(stored as Stored<'endpoints'>);
+    return health ? { health } : {};
+  }
   if (stored.table !== 'networks') return {};
   const view = whole ? networkDetail : networkCounts;
   return view(agent.store.wish, stored as Stored<'networks'>);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { drainBody } from '../model/drain.js';
 import { endpointRoute } from '../model/endpoint.js';
+import { healthSpec } from '../model/health.js';
 import { BODIES } from '../model/registry.js';
 import { hostPortSpec, publishSpec, sandboxPortBody, vipPortSpec } from '../model/service.js';
 import type { Route } from './router.js';
@@ -22,6 +23,7 @@ export function openapi(routes: readonly Route[]): Record<string, unknown> {
     sandboxPortBody,
     endpointRoute,
     drainBody,
+    healthSpec,
   ])
     registry.add(schema, { id: schema.meta()?.id as string });
   const uri = (id: string) => `#/components/schemas/${id}`;

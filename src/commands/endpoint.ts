@@ -33,6 +33,7 @@ export function endpointCommands(program: Command): void {
     column('IFNAME'),
     column('SERVICE'),
     column('STATE'),
+    column('HEALTH', 'health.state', true),
     column('WEIGHT', 'weight', true),
   ]);
 }

@@ -8,7 +8,8 @@ interface Listing {
 }
 
 /** What the API adds to the body of an object when it shows it. */
-const SHOWN = new Set(['id', 'origin', 'revision', 'status', 'sandbox', 'network', 'node', 'ltime']);
+const SHOWN_OF_ALL = ['id', 'origin', 'revision', 'status', 'sandbox', 'network', 'node', 'ltime'];
+const SHOWN = { services: new Set(SHOWN_OF_ALL), endpoints: new Set([...SHOWN_OF_ALL, 'drain', 'health']) };
 
 /** Puts an object as it is, with `changes`. @returns it as it is now */
 export async function change(
@@ -18,7 +19,7 @@ export async function change(
   changes: Row,
   query: string,
 ): Promise<Row> {
-  const now = Object.entries(await client.get<Row>(at(table, name))).filter(([field]) => !SHOWN.has(field));
+  const now = Object.entries(await client.get<Row>(at(table, name))).filter(([field]) => !SHOWN[table].has(field));
   return client.put<Row>(at(table, name) + query, { ...Object.fromEntries(now), ...changes });
 }
 

@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { drainCommands } from './drain.js';
+import { healthOf } from './health.js';
 import { change, tableCommands } from './objects.js';
 import { type Column, column, type Row } from './output.js';
 import { parsePublish, publishedText } from './publish.js';
-import { at, collect, given, pairs, session, waiting, waitQuery, whole } from './shared.js';
+import { at, collect, given, pairs, positive, session, waiting, waitQuery, whole } from './shared.js';
 
 const PUBLISHED: Column = { heading: 'PORTS', text: (row) => (row.publish as Row[]).map(publishedText) };
 
@@ -18,7 +19,12 @@ export function serviceCommands(program: Command): void {
   );
   withOptions(service.command('update <name>').description('change what is given, keep the rest')).action(
     async (name: string, options: Row, self: Command) => {
-      await change(session(self).client, 'services', name, bodyOf(options), waitQuery(options));
+      const { client } = session(self);
+      const before = await client.get<Row>(at('services', name));
+      const changes = bodyOf(options, before);
+      // What is there and undefined goes.
+      if (options.health === 'none') changes.health = undefined;
+      await change(client, 'services', name, changes, waitQuery(options));
       process.stdout.write(`${name}\n`);
     },
   );
@@ -55,10 +61,16 @@ function withOptions(command: Command): Command {
     .option('--client-ip <mode>', 'preserve or snat')
     .option('--drain <seconds>', 'how long connections may take to end', whole)
     .option('--udp-drain <mode>', 'UDP flows of a backend that drains: move or keep')
+    .option('--health <probe>', 'probe backends: tcp:PORT, http:PORT/PATH, or none')
+    .option('--health-interval <seconds>', 'between two probes, 10 when not given', positive)
+    .option('--health-timeout <seconds>', 'after which a probe has failed, 5 when not given', positive)
+    .option('--healthy <n>', 'probes in a row that have to pass, 2 when not given', whole)
+    .option('--unhealthy <n>', 'probes in a row that have to fail, 3 when not given', whole)
     .option('--label <k=v>', 'label (repeatable)', collect);
 }
 
-function bodyOf(options: Row): Row {
+/** @param before the service as it is, where it is changed */
+function bodyOf(options: Row, before?: Row): Row {
   const { mode, scheduler, affinity, preferLocal, clientIp, drain, udpDrain } = options;
   const networks = options.network as string[] | undefined;
   return given({
@@ -74,6 +86,7 @@ function bodyOf(options: Row): Row {
     clientIp,
     drain,
     udpDrain,
+    health: healthOf(options, before?.health as Row | undefined),
     labels: options.label && pairs(options.label as string[]),
   });
 }

@@ -61,6 +61,8 @@ export interface Stored<T extends Table = Table> {
   ltime?: number;
   /** Endpoints and peers only; it stays when the object is stated anew. */
   drain?: Drain;
+  /** Endpoints of this node only: its own probes fail (health of the service), whatever `spec.state` says. */
+  unhealthy?: true;
 }
 
 /** An immutable reading of the whole wish. */

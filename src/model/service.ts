@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { healthSpec } from './health.js';
 import { cidr, ip, labels, name, port, proto } from './scalars.js';
 
 export const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'] as const;
@@ -73,6 +74,7 @@ export const serviceBody = z
       .enum(['move', 'keep'])
       .default('move')
       .describe('a UDP flow has no end: with its next packet it leaves a backend that drains, or it stays'),
+    health: healthSpec.optional().describe('each node probes the backends that it hosts, and takes out what fails'),
     labels: labels.default({}),
   })
   .meta({ id: 'Service' });

@@ -14,6 +14,7 @@ import { type Beside, type JournalRecord, Ledger, PORT_SPACE, recordOf } from '.
 import { type Bodies, explicitFirst, ORDER, restated } from './restated.js';
 import { NO_SURROUNDINGS, type Surroundings } from './surroundings.js';
 import { upgraded } from './upgrade.js';
+import { judged, keepVerdicts } from './verdicts.js';
 import { MutableWish, type Mutation } from './wish.js';
 
 /** How much of the wish is known; the prune gate asks. */
@@ -180,6 +181,12 @@ export class Store extends EventEmitter<StoreEvents> {
     if (mutations.length > 0) this.#commit(mutations, { drains: true });
   }
 
+  /** What this node's probes found of an endpoint: kept over restarts, and when it is stated anew. */
+  judge(endpoint: string, unhealthy: boolean): void {
+    const mutation = judged(this.wish, endpoint, unhealthy, this.revision + 1);
+    if (mutation) this.#commit([mutation], { judged: true });
+  }
+
   /** Applies one POST body of gossip as one change. */
   gossip(rows: readonly GossipRow[]): number {
     const now = Date.now();
@@ -288,14 +295,16 @@ export class Store extends EventEmitter<StoreEvents> {
   }
 
   /**
-   * @param changes with drains, they say whether their objects are drained; else those are as they were
+   * @param changes with drains, they say whether their objects are drained; else those are as they were. With `judged`
+   * they say whether their endpoints are unhealthy, likewise
    * @param beside `revision` is the next one when not given; without a change or a tombstone it stays
    */
   #commit(
     changes: readonly Mutation[],
-    { revision, drains, ...beside }: Beside & { revision?: number; drains?: true },
+    { revision, drains, judged: says, ...beside }: Beside & { revision?: number; drains?: true; judged?: true },
   ): void {
-    const mutations = drains ? changes : keepDrains(this.wish, changes);
+    const drained = drains ? changes : keepDrains(this.wish, changes);
+    const mutations = says ? drained : keepVerdicts(this.wish, drained);
     const changed = mutations.length > 0 || (beside.tombs?.length ?? 0) > 0;
     const record = recordOf(changed ? (revision ?? this.revision + 1) : this.revision, mutations, beside);
     this.#journal.append(record);

@@ -51,6 +51,10 @@ export class Traffic {
     await this.send({ do: 'serve', name: this.name, port });
   }
 
+  async deafen(port: number): Promise<void> {
+    await this.send({ do: 'deafen', port });
+  }
+
   /** Answers of `times` new flows: how often each came. */
   async ask(proto: Proto, host: string, port: number, times: number, timeoutMs = PATIENCE_MS): Promise<Tally> {
     return (await this.timed(proto, host, port, times, timeoutMs)).tally;
