@@ -82,8 +82,18 @@ const peers = {
   ],
 };
 
+const services = {
+  sides: (lab) => lab.services(),
+  figures: [
+    ratio('services.nft.load', 'ratio-time', ['weft.table', 'nft.table'], 1, 'nft -f of the same table'),
+    ratio('services.one', 'ratio-time', ['weft.one', 'weft.full'], 0.02, 'all 10,000 by gossip'),
+    ratio('services.lookup', 'ratio-time', ['weft.many', 'weft.few'], 1.1, 'connection among 10 services'),
+    alone('services.rss', 'MB', 'weft.rss', 300, 'agent with 10,000 services of 10 backends'),
+  ],
+};
+
 /** @type {Readonly<Record<string, Scene>>} */
-export const SCENES = { overlay, vip, ingress, peers };
+export const SCENES = { overlay, vip, ingress, peers, services };
 
 function ratio(id, unit, [ours, theirs], goal, against) {
   return { id, unit, ours, theirs, against, goal };

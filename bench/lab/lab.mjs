@@ -3,6 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { agentSides } from '../peers/agents.mjs';
 import { loadSides } from '../peers/load.mjs';
 import { sandboxSides } from '../peers/sandboxes.mjs';
+import { fullSides, lookupSides } from '../services/agents.mjs';
+import { tableSides } from '../services/load.mjs';
 import { HOST } from './addresses.mjs';
 import { hasResolverRules } from './resolver-rules.mjs';
 import { plugSnat } from './snat.mjs';
@@ -94,11 +96,29 @@ export class Lab {
   peers() {
     return this.#once('peers', async () => {
       need(SHELL_TOOLS);
-      const setting = { directory: this.directory, cpus: [], ApiClient: await apiClient() };
-      const parts = [await loadSides(this.directory), await agentSides(setting), await sandboxSides(setting)];
-      this.#stops.push(...parts.map((part) => part.stop));
-      return Object.assign({}, ...parts.map((part) => part.sides));
+      const setting = await this.#setting([]);
+      return this.#together([await loadSides(this.directory), await agentSides(setting), await sandboxSides(setting)]);
     });
+  }
+
+  /** Many services. @returns their sides */
+  services() {
+    return this.#once('services', async () => {
+      need(SHELL_TOOLS);
+      const setting = await this.#setting([]);
+      const lookup = await lookupSides(await this.#setting(this.cpus), this.traffic);
+      return this.#together([await tableSides(this.directory), await fullSides(setting), lookup]);
+    });
+  }
+
+  /** @param {number[]} cpus where agents may run; anywhere when there are none */
+  async #setting(cpus) {
+    return { directory: this.directory, cpus, ApiClient: await apiClient() };
+  }
+
+  #together(parts) {
+    this.#stops.push(...parts.map((part) => part.stop));
+    return Object.assign({}, ...parts.map((part) => part.sides));
   }
 
   async stop() {

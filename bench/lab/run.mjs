@@ -1,6 +1,9 @@
 // Runs commands in network namespaces. A namespace is a name of `ip netns`, or the path of one.
 import { spawnSync } from 'node:child_process';
 
+/** Bytes: the table of 10,000 services is 30 MB as text. */
+const OUTPUT_MAX = 256 * 1024 * 1024;
+
 /** Path of a namespace. @param {string} ns */
 export const pathOf = (ns) => (ns.startsWith('/') ? ns : `/run/netns/${ns}`);
 
@@ -11,7 +14,11 @@ export const pathOf = (ns) => (ns.startsWith('/') ? ns : `/run/netns/${ns}`);
  */
 export function run(ns, argv, input) {
   const words = ['nsenter', `--net=${pathOf(ns)}`, ...argv];
-  const { status, error, stdout, stderr } = spawnSync(words[0], words.slice(1), { input, encoding: 'utf8' });
+  const { status, error, stdout, stderr } = spawnSync(words[0], words.slice(1), {
+    input,
+    encoding: 'utf8',
+    maxBuffer: OUTPUT_MAX,
+  });
   if (error) throw new Error(`cannot run ${words[0]}: ${error.message}`);
   if (status === 0) return stdout;
   throw new Error(`${argv.join(' ')} in ${ns} failed: ${stderr.trim()}${input === undefined ? '' : `\n${input}`}`);

@@ -37,8 +37,8 @@ function cpuOf({ child: { pid } }) {
   return tasks.reduce((sum, task) => sum + used(task), 0) / 1e6;
 }
 
-/** Resident memory in KiB. */
-const rssOf = ({ child: { pid } }) =>
+/** Resident memory of an agent. */
+export const residentKiB = ({ child: { pid } }) =>
   Number(/^VmRSS:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
 
 /** @returns sides of an agent that is loaded anew each time, of one that stays loaded, and of one that starts each time */
@@ -81,10 +81,10 @@ export async function agentSides(setting) {
           try {
             await tell(agent, gossip(1, FEW));
             await sleep(REST_MS);
-            const few = rssOf(agent);
+            const few = residentKiB(agent);
             await tell(agent, gossip(FEW + 1, MANY - FEW));
             await sleep(REST_MS);
-            return (rssOf(agent) - few) / (MANY - FEW);
+            return (residentKiB(agent) - few) / (MANY - FEW);
           } finally {
             await agent.api.post('/v1/down');
             await agent.stop();
