@@ -15,9 +15,9 @@ import { GuestRunner, HostRunner } from './lane/runners.mjs';
 import { counts, report } from './lane/verdict.mjs';
 
 const LANES = {
-  kernel: { folders: ['kernel', 'host'], seconds: 120, Runner: HostRunner },
-  guest: { folders: ['kernel', 'guest'], seconds: 300, Runner: GuestRunner },
-  'guest-all': { folders: ['kernel', 'host', 'guest'], seconds: 300, Runner: GuestRunner },
+  kernel: { folders: ['kernel', 'host'], seconds: 240, Runner: HostRunner },
+  guest: { folders: ['kernel', 'guest'], seconds: 600, Runner: GuestRunner },
+  'guest-all': { folders: ['kernel', 'host', 'guest'], seconds: 600, Runner: GuestRunner },
   lab: { folders: ['lab'], seconds: 300, Runner: HostRunner },
 };
 
