@@ -18,14 +18,12 @@ import { Spaces } from '../kernel/real/spaces.js';
 import { Watch } from '../kernel/real/watch.js';
 import { takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
-import { affected, PATHS_PRODUCER } from '../network/affected.js';
+import { PATHS_PRODUCER } from '../network/affected.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import { remoteVteps } from '../network/paths.js';
-import { produce, producers } from '../network/produce.js';
 import type { BalancerChoice, World } from '../network/world.js';
 import type { Ns } from '../objects/kind.js';
-import { KINDS } from '../objects/registry.js';
-import { Desired, Dirt } from '../reconcile/desired.js';
+import { type Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
 import type { Backend } from '../state/drain.js';
@@ -48,6 +46,7 @@ import { Names } from './names.js';
 import { Notices } from './notices.js';
 import type { Options } from './options.js';
 import { PoolWatch } from './pool-watch.js';
+import { Production } from './production.js';
 import { Reservations } from './reservations.js';
 import { Stats } from './stats.js';
 import { StatusBook } from './status.js';
@@ -63,7 +62,8 @@ export class Agent implements AgentPort {
   readonly events = new Events();
   readonly store: Store;
   readonly loop: Loop;
-  readonly #desired = new Desired(KINDS);
+  readonly #production: Production;
+  readonly #desired: Desired;
   readonly #verifier: Verifier;
   readonly #locations = new Locations();
   readonly names: Names;
@@ -86,12 +86,8 @@ export class Agent implements AgentPort {
   #balancer: BalancerChoice = { name: 'nft', bridgeConntrack: false, hash: false };
   #nftInet = false;
   #gateway: World['gateway'] = { 4: gatewayOf(GATEWAY_SUBNETS[4][0] as string) };
-  /** The wish as of the last change, and as of the last time that objects were produced of it. */
+  /** The wish as of the last change. */
   #before: Wish;
-  #produced: Wish;
-  /** Since then: what changed of the wish, and which producers other facts concern. */
-  #changes: Mutation[] = [];
-  #due: Set<string> | 'all' = new Set();
 
   constructor(
     readonly options: Options,
@@ -113,7 +109,9 @@ export class Agent implements AgentPort {
       this.#spaces.identify(at),
     );
     this.#drains = new Drains(this.store, ({ message, hint }) => this.#notices.report('trouble', '', message, hint));
-    this.#before = this.#produced = this.store.wish;
+    this.#before = this.store.wish;
+    this.#production = new Production(this.store, () => this.#world());
+    this.#desired = this.#production.desired;
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
@@ -179,7 +177,7 @@ export class Agent implements AgentPort {
     // Before the first pass, so that rules to a resolver that runs are found as wished.
     await this.names.start(this.store.confidence.doubt === undefined);
     const named = (sandboxes: Iterable<string>) => [...sandboxes].map((id) => nameOf({ table: 'sandboxes', id }));
-    this.#due = new Set(named(this.store.wish.sandboxes.keys()));
+    this.#production.due(named(this.store.wish.sandboxes.keys()));
     this.names.resolver.on('listening', (sandboxes) => this.#produceAgain(named(sandboxes)));
     this.#watch.start();
     // Requests are taken once the wish is loaded, and before the first pass has ended: it may wait for the kernel.
@@ -220,7 +218,7 @@ export class Agent implements AgentPort {
     this.#locations.learn(this.store.wish);
     this.ports.on('trouble', (owner, message) => this.#notices.report('trouble', owner, message));
     this.ports.follow(this.store.wish);
-    this.#due = 'all';
+    this.#production.due('all');
     this.#refresh();
     this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
@@ -348,26 +346,15 @@ export class Agent implements AgentPort {
 
   /** Kernel objects for what changed since the last time. */
   #refresh(): Dirt {
-    const { wish, revision } = this.store;
-    const changed = affected(this.#changes, this.#produced, wish);
-    const all = changed === 'all' || this.#due === 'all';
-    const names = all
-      ? new Set([...this.#desired.producers(), ...producers(wish)])
-      : new Set([...changed, ...this.#due]);
-    const world = this.#world();
-    const made = this.store.numbering(() => [...names].map((name) => [name, produce(world, name)] as const));
-    const dirt = new Dirt();
-    for (const [name, wanted] of made) this.#desired.set(name, wanted, dirt);
+    const { revision } = this.store;
+    const dirt = this.#production.refresh();
     this.loop.wishRevision = revision;
-    this.#produced = wish;
-    this.#changes = [];
-    this.#due = new Set();
     return dirt;
   }
 
   /** Facts that are not in the wish have changed. */
   #produceAgain(names: readonly string[] | 'all'): void {
-    this.#due = names === 'all' || this.#due === 'all' ? 'all' : new Set([...this.#due, ...names]);
+    this.#production.due(names);
     this.loop.wake(new Dirt(), 'wish');
   }
 
@@ -385,7 +372,7 @@ export class Agent implements AgentPort {
       const stored = this.store.get(table, id);
       this.events.add({ type: 'change', object: nameOf({ table, id }), message: stored ? 'set' : 'removed' });
     }
-    this.#changes.push(...mutations);
+    this.#production.changed(mutations);
     this.loop.wake(new Dirt(), 'wish');
   }
 
@@ -437,7 +424,7 @@ export class Agent implements AgentPort {
     }
     this.names.passed(result.done);
     this.#leftovers.passed(result.done.length + (causes.has('start') ? result.kept : 0));
-    this.#locations.forget(this.#produced, (ns) => this.#desired.hasReleased(ns));
+    this.#locations.forget(this.#production.produced, (ns) => this.#desired.hasReleased(ns));
   }
 
   /** Why an object that nothing wishes may not go yet. */

@@ -30,6 +30,8 @@ interface Target extends Finding {
   full: number;
   dueAt: number;
   searching?: boolean;
+  /** The other agent has spoken since the search began. */
+  heard?: boolean;
 }
 
 /** Measures the paths to other nodes now and then, spread over time. */
@@ -68,9 +70,12 @@ export class Prober {
   /** The other agent has spoken: one that was silent answers now. */
   heardOf(vtep: Ip): void {
     const target = this.#targets.get(vtep);
-    if (!target?.silent) return;
-    target.dueAt = 0;
-    this.#plan();
+    // In the middle of a search that may yet end in silence: it did not know us when we asked.
+    if (target?.searching) target.heard = true;
+    else if (target?.silent) {
+      target.dueAt = 0;
+      this.#plan();
+    }
   }
 
   finding(vtep: Ip): Finding {
@@ -105,6 +110,7 @@ export class Prober {
   async #measure(vtep: Ip, target: Target): Promise<void> {
     this.#searching++;
     target.searching = true;
+    target.heard = false;
     const { full } = target;
     const search = await this.#search(vtep, full, target.mtu);
     target.searching = false;
@@ -115,7 +121,8 @@ export class Prober {
       // A node that fell silent, as it does while its agent is replaced, takes nothing away that is known of the path.
       if (result !== undefined) target.mtu = result;
       const small = target.mtu !== undefined && target.mtu < full;
-      target.dueAt = Date.now() + (small ? AGAIN_SMALL_MS : AGAIN_MS) * (0.8 + 0.4 * Math.random());
+      const wait = (small ? AGAIN_SMALL_MS : AGAIN_MS) * (0.8 + 0.4 * Math.random());
+      target.dueAt = target.silent && target.heard ? 0 : Date.now() + wait;
       this.onFinding(vtep);
     }
     this.#plan();
