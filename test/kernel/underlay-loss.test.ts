@@ -41,8 +41,10 @@ if (needs(t, NEEDS)) {
   }
 
   t.test('packets were lost indeed', async (t) => {
-    const dropped = NODES.map((node) => mesh.sh(mesh.netns(node), 'tc -s qdisc show dev u0'));
-    for (const shown of dropped) t.match(shown, /netem .*loss 3%[\s\S]*dropped [1-9]/);
+    // A node may have sent so few that none of them fell.
+    const shown = NODES.map((node) => mesh.sh(mesh.netns(node), 'tc -s qdisc show dev u0'));
+    for (const one of shown) t.match(one, /netem .*loss 3%/);
+    t.match(shown.join(''), /dropped [1-9]/);
   });
 
   t.test('lost probes do not make a path narrow, and gossip is applied', async (t) => {

@@ -26,7 +26,7 @@ const LINK = /^(\S+?)(@\S+)? +(?:UP|DOWN|UNKNOWN) +(.*)$/;
 const FDB = /^((?:[0-9a-f]{2}:){5}[0-9a-f]{2}) dev (\S+) (.*)$/;
 const NEIGHBOUR = /^(\S+) dev (\S+) lladdr (\S+) PERMANENT/;
 const ROUTE = /^(?:default|[\da-f.:]+(?:\/\d+)?) (?:dev|via) /;
-/** Made by the kernel, or at least not drawn by anybody: loopback and link-local addresses. */
+/** Made by the kernel: loopback and link-local addresses. */
 const OWN_ADDRESS = /^(127\.|::1\/|fe80:)/;
 const VXLAN = /^\d+: (vxlan\d+)@.*? mtu (\d+) .*? vxlan (.*)/;
 /** Of these sysctls the namespace's own are told, and of links' those that are not the kernel's. */

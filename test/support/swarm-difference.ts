@@ -85,8 +85,8 @@ function shared(facts: readonly string[], isTask: boolean): string[] {
       .replace(/\b(up0|u0)\b/g, 'uplink')
       .replace(/\b(10\.250\.0\.1|192\.168\.71\.1)\b/g, 'NODE')
       .split('\n')
-      // The cable is the lab's.
-      .filter((fact) => !/^route: default .* dev uplink$/.test(fact))
+      // The cable is the lab's, and so is its IPv6.
+      .filter((fact) => !/^(route: default .* dev|address: [\da-f:]+\/64 on) uplink$/.test(fact))
   );
 }
 
