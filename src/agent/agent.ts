@@ -115,6 +115,7 @@ export class Agent implements AgentPort {
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
+      ttl: options.dnsTtl,
       spaces: this.#spaces,
       wish: () => this.store.wish,
       location: (ns) => this.#locations.of(ns),

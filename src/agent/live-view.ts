@@ -32,6 +32,8 @@ export class LiveView {
   constructor(
     readonly netnsPath: NetnsPath,
     readonly lastPorts: LastPorts,
+    /** Seconds for which answers from the view may be kept. */
+    readonly ttl: number,
   ) {}
 
   /** Names by network, as last made. */
@@ -69,6 +71,7 @@ export class LiveView {
     for (const id of wish.sandboxes.keys()) this.#takeSandbox(wish, id);
     return {
       revision: ++this.revision,
+      ttl: this.ttl,
       upstreams: this.#upstreams,
       networks: Object.fromEntries(this.networks()),
       sandboxes: Object.fromEntries([...this.#sandboxes].map(([id, names]) => [id, this.#withPorts(id, names)])),

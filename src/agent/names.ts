@@ -21,6 +21,8 @@ const START_LIMIT_MS = 1000;
 export interface NamesOptions {
   runDir: string;
   logLevel: string;
+  /** Seconds for which answers from the wish may be kept. */
+  ttl: number;
   spaces: Spaces;
   wish: () => Wish;
   /** Where a namespace is that was handed over. */
@@ -33,11 +35,12 @@ export class Names implements NamesPort {
   readonly #files: SandboxFiles;
 
   constructor(readonly options: NamesOptions) {
-    const { runDir, logLevel, wish } = options;
+    const { runDir, logLevel, ttl, wish } = options;
     this.#files = new SandboxFiles(runDir);
     this.resolver = new ResolverKeeper({
       runDir,
       logLevel,
+      ttl,
       wish,
       netnsPath: (sandbox) => this.netnsPath(sandbox),
       foreignIdentity: (sandbox) => this.#foreignIdentity(sandbox),

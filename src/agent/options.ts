@@ -5,6 +5,8 @@ import { parse as parseYaml } from 'yaml';
 import type { HostPort } from '../api/metrics-server.js';
 import { WeftError } from '../base/errors.js';
 import { canonicalIp } from '../base/ip.js';
+import { LOCAL_TTL } from '../dns/view.js';
+import { TTL_MAX } from '../dns/view-json.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import { checkUnderlayAddress } from '../state/vtep.js';
 
@@ -18,6 +20,8 @@ export interface Options {
   runDir: string;
   stateDir: string;
   socket: string;
+  /** Seconds for which answers about names of the wish may be kept. */
+  dnsTtl: number;
   lb: 'auto' | 'ipvs' | 'nft';
   /** Where `GET /metrics` is answered besides the socket. */
   metrics?: HostPort;
@@ -32,6 +36,11 @@ const port = (text: string): number => {
   return n;
 };
 const portOrOff = (text: string): number => (text === '0' ? 0 : port(text));
+const dnsTtl = (text: string): number => {
+  const n = Number(text);
+  if (/^\d+$/.test(text) && n <= TTL_MAX) return n;
+  throw new InvalidArgumentError(`a TTL is 0-${TTL_MAX} seconds`);
+};
 const nodeName = (text: string): string => {
   if (!NAME_PATTERN.test(text)) throw new InvalidArgumentError('use 1-63 of [a-zA-Z0-9][a-zA-Z0-9_.-]*');
   return text;
@@ -81,6 +90,11 @@ function command(): Command {
     .addOption(option('--run-dir <dir>', 'namespaces, sockets, sandbox files', 'WEFT_RUN_DIR').default('/run/weft'))
     .addOption(option('--state-dir <dir>', 'journal of the desired state', 'WEFT_STATE_DIR').default('/var/lib/weft'))
     .addOption(option('--socket <path>', 'API socket; RUN_DIR/weft.sock when not given', 'WEFT_SOCKET'))
+    .addOption(
+      option('--dns-ttl <seconds>', 'how long answers about names may be kept', 'WEFT_DNS_TTL')
+        .argParser(dnsTtl)
+        .default(LOCAL_TTL),
+    )
     .addOption(option('--lb <balancer>', 'load balancer', 'WEFT_LB').choices(['auto', 'ipvs', 'nft']).default('auto'))
     .addOption(
       option('--store <store>', 'where the wish is kept', 'WEFT_STORE')

@@ -34,6 +34,8 @@ export interface ResolverKeeperOptions {
   runDir: string;
   /** The agent's; the resolver says one level less, for it would log every change of the wish. */
   logLevel: string;
+  /** Seconds for which answers from the wish may be kept. */
+  ttl: number;
   wish: () => Wish;
   netnsPath: NetnsPath;
   /** `DEV:INO` of the namespace that was handed over for a sandbox; '' while it is not there; undefined for our own. */
@@ -73,7 +75,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
 
   constructor(readonly options: ResolverKeeperOptions) {
     super();
-    this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox));
+    this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox), options.ttl);
     const { runDir, logLevel } = options;
     this.#client = new ResolverClient({
       runDir,

@@ -1,12 +1,13 @@
 import { randomInt } from 'node:crypto';
 import { bareReply } from './codec.js';
-import { FLAG, RCODE } from './constants.js';
+import { RCODE } from './constants.js';
 import { type Counters, newCounters } from './counters.js';
 import { Forwarder } from './forward.js';
+import { lookup } from './lookup.js';
 import { isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
-import { addressReply, emptyReply, pointerReply } from './reply.js';
+import { addressReply, cutReply, emptyReply, negativeReply, pointerReply } from './reply.js';
 import type { Server } from './server-address.js';
-import { EMPTY_VIEW, lookup, type View } from './view.js';
+import { EMPTY_VIEW, type View } from './view.js';
 
 /**
  * From a client's bytes to the reply's bytes: reject what is malformed, answer what the view knows, forward the rest.
@@ -33,20 +34,20 @@ export class Chain {
       return undefined;
     }
     if (isRejected(query)) return this.#reject(bytes, query);
+    const { ttl } = this.view;
+    const limit = replyLimit(query, transport);
     const outcome = lookup(this.view, sandbox, query.key, query.type);
     switch (outcome.kind) {
       case 'addresses':
         this.counters.answered++;
-        return addressReply(query, outcome.sets, this.#turn(outcome.sets), replyLimit(query, transport));
+        return addressReply(query, outcome, this.#turn(outcome.sets), ttl, limit);
       case 'pointer':
         this.counters.answered++;
-        return pointerReply(query, outcome.target, replyLimit(query, transport));
+        return pointerReply(query, outcome.target, ttl, limit);
       case 'nodata':
-        this.counters.nodata++;
-        return emptyReply(query, FLAG.AA);
       case 'nxdomain':
-        this.counters.nxdomain++;
-        return emptyReply(query, 0, RCODE.NXDOMAIN);
+        this.counters[outcome.kind]++;
+        return negativeReply(query, outcome, ttl);
       case 'forward':
         return this.#forward(sandboxName, query, outcome.servers, transport);
     }
@@ -65,7 +66,8 @@ export class Chain {
       return emptyReply(query, 0, RCODE.SERVFAIL);
     }
     // A server that sends more than it was offered: the client did not offer room for it either.
-    return reply.length > replyLimit(query, transport) ? emptyReply(query, FLAG.TC) : reply;
+    const limit = replyLimit(query, transport);
+    return reply.length > limit ? cutReply(query, reply, limit) : reply;
   }
 
   /**

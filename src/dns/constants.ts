@@ -11,6 +11,8 @@ export const TYPE = {
   AAAA: 28,
   SRV: 33,
   OPT: 41,
+  DS: 43,
+  DNSKEY: 48,
   IXFR: 251,
   AXFR: 252,
   ANY: 255,

@@ -62,11 +62,11 @@ async function askInTurn(query: Query, servers: readonly Server[], transport: Tr
     const sent = upstreamQuery(query);
     const accept = (reply: Uint8Array) => isReplyTo(reply, sent, query.questionEnd);
     const reply = await exchange(server, sent, accept, Math.min(SERVER_TIMEOUT_MS, left)).catch(() => undefined);
-    if (!reply) continue;
+    // Without the question a stub resolver takes it for a stranger's and waits on.
+    if (!reply || be16(reply, 4) !== 1) continue;
     const rcode = be16(reply, 2) & RCODE_MASK;
     if (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN) return restored(reply, query);
-    // Without the question a stub resolver takes it for a stranger's and waits on.
-    if (be16(reply, 4) === 1) worse = restored(reply, query);
+    worse = restored(reply, query);
   }
   return worse;
 }

@@ -83,6 +83,17 @@ export function skipName(bytes: Uint8Array, start: number): number | undefined {
   }
 }
 
+/** Does a name stand below another, both look-up keys? A dot inside a label (`\\.`) separates nothing. */
+export function isBelow(key: string, zone: string): boolean {
+  const dot = key.length - zone.length - 1;
+  if (dot < 1 || key[dot] !== '.' || !key.endsWith(zone)) return false;
+  let slashes = 0;
+  while (key[dot - 1 - slashes] === '\\') slashes++;
+  return slashes % 2 === 0;
+}
+
+export const isOneLabel = (key: string): boolean => /^(?:[^.\\]|\\.)+$/.test(key);
+
 /** The look-up key of a name given as text: lower case, one final dot dropped. */
 export function nameKey(text: string): string {
   const folded = text.toLowerCase();

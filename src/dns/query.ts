@@ -74,7 +74,7 @@ function parseAdditional(query: Query): number {
     // Type, class, TTL and length: ten bytes.
     if (fixed === undefined || fixed + 10 > bytes.length) return RCODE.FORMERR;
     if (be16(bytes, fixed) === TYPE.OPT) {
-      if (query.edns || i < others || bytes[at] !== 0) return RCODE.FORMERR;
+      if (query.edns || i < others || bytes[at] !== 0 || !hasWholeOptions(bytes, fixed + 10)) return RCODE.FORMERR;
       query.edns = { udpSize: be16(bytes, fixed + 2), dnssecOk: (be16(bytes, fixed + 6) & OPT_DO) !== 0 };
       version = bytes[fixed + 5] as number;
     }
@@ -82,6 +82,14 @@ function parseAdditional(query: Query): number {
     if (at > bytes.length) return RCODE.FORMERR;
   }
   return version === 0 ? RCODE.NOERROR : RCODE.BADVERS;
+}
+
+/** Do options, each a code, a length and as many bytes, fill what stands behind the length at `start - 2`? */
+function hasWholeOptions(bytes: Uint8Array, start: number): boolean {
+  const end = start + be16(bytes, start - 2);
+  let at = start;
+  while (at + 4 <= Math.min(end, bytes.length)) at += 4 + be16(bytes, at + 2);
+  return at === end;
 }
 
 /** The longest reply the client takes: RFC 6891 section 6.2.3, sizes below 512 count as 512. */

@@ -1,12 +1,18 @@
+import { parseCidr } from '../base/cidr.js';
 import { WeftError } from '../base/errors.js';
 import { canonicalIp, type Ip, ipBytes } from '../base/ip.js';
 import { nameKey, nameWire } from './name.js';
 import { parseServer, type Server } from './server-address.js';
-import type { Addresses, NetworkView, SandboxView, View } from './view.js';
+import { type Addresses, LOCAL_TTL, type NetworkView, type SandboxView, type View } from './view.js';
+
+/** Seconds in a day: an address that is kept longer outlives what it belonged to. */
+export const TTL_MAX = 86_400;
 
 /** The view as the agent writes it. Names of networks and sandboxes are the keys. */
 export interface ViewJson {
   revision: number;
+  /** Seconds for which answers may be kept; LOCAL_TTL when not given. */
+  ttl?: number;
   /** Name servers of the node: `ADDRESS` or `ADDRESS#PORT`. */
   upstreams: string[];
   sandboxes: Record<string, SandboxJson>;
@@ -31,6 +37,7 @@ export interface SandboxJson {
 export interface NetworkJson {
   internal: boolean;
   ingress?: boolean;
+  subnets?: string[];
   /** By name in lower case, without final dot: what it resolves to. A name with neither list exists and is empty. */
   names: Record<string, { a?: string[]; aaaa?: string[] }>;
   /** By address: the whole name it belongs to. */
@@ -60,9 +67,10 @@ export interface NamesJson {
  * @throws WEFT_INVALID_* naming the field: a view with an error anywhere is refused whole
  */
 export function parseView(json: unknown): View {
-  const fields = object(json, 'view', ['revision', 'upstreams', 'sandboxes', 'networks']);
+  const fields = object(json, 'view', ['revision', 'ttl?', 'upstreams', 'sandboxes', 'networks']);
   return checked({
-    revision: revision(fields.revision),
+    revision: natural(fields.revision, 'revision'),
+    ttl: fields.ttl === undefined ? LOCAL_TTL : natural(fields.ttl, 'view.ttl', TTL_MAX),
     upstreams: servers(fields.upstreams, 'view.upstreams'),
     sandboxes: mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
     networks: mapOf(fields.networks, 'networks', parseNetwork),
@@ -76,7 +84,8 @@ export function parseView(json: unknown): View {
 export function patchView(view: View, json: unknown): View {
   const fields = object(json, 'patch', ['revision', 'upstreams?', 'sandboxes?', 'networks?', 'names?']);
   return checked({
-    revision: revision(fields.revision),
+    revision: natural(fields.revision, 'revision'),
+    ttl: view.ttl,
     upstreams: fields.upstreams === undefined ? view.upstreams : servers(fields.upstreams, 'patch.upstreams'),
     sandboxes: patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
     networks: renamed(patched(view.networks, fields.networks, 'networks', parseNetwork), fields.names),
@@ -136,7 +145,7 @@ function port(json: unknown, at: string): number {
 }
 
 function parseNetwork(json: unknown, at: string): NetworkView {
-  const fields = object(json, at, ['internal', 'ingress?', 'names', 'ptr']);
+  const fields = object(json, at, ['internal', 'ingress?', 'subnets?', 'names', 'ptr']);
   if (typeof fields.internal !== 'boolean') throw invalid(`${at}.internal`, 'not a boolean');
   if (fields.ingress !== undefined && typeof fields.ingress !== 'boolean')
     throw invalid(`${at}.ingress`, 'not a boolean');
@@ -148,7 +157,8 @@ function parseNetwork(json: unknown, at: string): NetworkView {
   for (const [ip, target] of Object.entries(object(fields.ptr, `${at}.ptr`))) {
     pointers.set(canonicalIp(ip), parseTarget(target, `${at}.ptr.${ip}`));
   }
-  return { internal: fields.internal, ingress: fields.ingress === true, names, pointers };
+  const subnets = fields.subnets === undefined ? [] : strings(fields.subnets, `${at}.subnets`).map(parseCidr);
+  return { internal: fields.internal, ingress: fields.ingress === true, subnets, names, pointers };
 }
 
 function parseTarget(json: unknown, at: string): string {
@@ -225,10 +235,9 @@ function strings(json: unknown, at: string): string[] {
   return json;
 }
 
-function revision(json: unknown): number {
-  if (typeof json !== 'number' || !Number.isSafeInteger(json) || json < 0)
-    throw invalid('revision', 'not a natural number');
-  return json;
+function natural(json: unknown, at: string, max = Number.MAX_SAFE_INTEGER): number {
+  if (typeof json === 'number' && Number.isInteger(json) && json >= 0 && json <= max) return json;
+  throw invalid(at, max === Number.MAX_SAFE_INTEGER ? 'not a natural number' : `not a number from 0 to ${max}`);
 }
 
 function invalid(at: string, why: string): WeftError {

@@ -1,6 +1,6 @@
 import { type Backend, backendsOf, isActive, preferred } from '../balance/backends.js';
 import { type Claims, claim, claimsOf, release } from '../base/claims.js';
-import { family, type Ip } from '../base/ip.js';
+import { type Cidr, family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { endpointsOn, servicesOn } from './on-network.js';
 import { familiesOf } from './world.js';
@@ -15,6 +15,7 @@ export interface NameAddresses {
 export interface NetworkNames {
   internal: boolean;
   ingress?: boolean;
+  subnets: Cidr[];
   /** By name in lower case. */
   names: Record<string, NameAddresses>;
   /** By address, `NAME.NETWORK`. */
@@ -88,10 +89,11 @@ export class NameTable {
   }
 
   whole(): NetworkNames {
-    const { internal, ingress } = this.network.spec;
+    const { internal, ingress, subnets } = this.network.spec;
     return {
       internal,
       ...(ingress && { ingress }),
+      subnets,
       names: Object.fromEntries([...this.#names.keys()].map((key) => [key, this.#addresses(key) as NameAddresses])),
       ptr: Object.fromEntries([...this.#pointers.keys()].map((ip) => [ip, this.#target(ip) as string])),
     };

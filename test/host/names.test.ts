@@ -343,9 +343,14 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     const pid = resolverPid(n1);
     t.equal(await n1.stop(), 0);
     t.same(await dig(n1, 'c1', ['web']), [['NOERROR', ['10.20.0.200']]]);
-    await start(n1);
+    await n1.start(['--dns-ttl', '0'], ownEtc);
     t.equal(resolverPid(n1), pid);
     t.match(adoption(n1), /, 0 changes$/);
+    t.match(
+      await n1.must('dns', 'query', 'web', '--sandbox', 'c1'),
+      /web +0 +A +10\.20\.0\.200/,
+      'as its agent says now',
+    );
   });
 
   t.test('kill -9 of the resolver heals', limited, async (t) => {

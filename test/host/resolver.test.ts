@@ -118,7 +118,8 @@ if (needs(t, ['root', 'ip', 'dig'])) {
     const plain = await dig(c1, udpOf('c1'), 'Example.org');
     t.same([plain.status, plain.answers], ['NOERROR', ['192.0.2.1']]);
     t.same(server.asked.last?.edns?.options, [], 'the cookie of dig stays here');
-    t.equal((await dig(c1, udpOf('c1'), 'single')).status, 'NOERROR');
+    t.equal((await dig(c1, udpOf('c1'), 'single')).status, 'NXDOMAIN', 'one label is ours to know');
+    t.equal((await dig(c1, udpOf('c1'), 'example.net')).status, 'NOERROR');
     t.same([server.asked.udp, server.asked.tcp], [2, 0]);
     const cut = await dig(c1, udpOf('c1'), '+ignore', 'many.example');
     t.ok(cut.flags.includes('tc') && cut.answers.length > 10);
@@ -139,6 +140,15 @@ if (needs(t, ['root', 'ip', 'dig'])) {
       ];
     });
     t.same((await dig(c1, udpOf('c1'), 'example.org')).answers, ['192.0.2.1']);
+    await server.close();
+  });
+
+  t.test('a reply without its question is none, whatever it says', async (t) => {
+    const server = await nameServer(node, '127.0.0.53', (query) => [
+      { ...reply(query, '', 0, RCODE.NXDOMAIN), questions: [] },
+    ]);
+    t.equal((await dig(c1, udpOf('c1'), 'example.org')).status, 'SERVFAIL');
+    t.equal(server.asked.udp, 1);
     await server.close();
   });
 

@@ -6,18 +6,20 @@ import { Chain } from '../../src/dns/chain.js';
 import { decodeMessage, encodeMessage, type Message } from '../../src/dns/codec.js';
 import { FLAG, RCODE, RCODE_MASK, TYPE } from '../../src/dns/constants.js';
 import type { Transport } from '../../src/dns/query.js';
-import { LOCAL_TTL } from '../../src/dns/reply.js';
+import { LOCAL_TTL } from '../../src/dns/view.js';
 import { parseView } from '../../src/dns/view-json.js';
 
-function chain(): Chain {
+function chain(ttl?: number): Chain {
   const made = new Chain();
   made.view = parseView({
     revision: 1,
+    ...(ttl !== undefined && { ttl }),
     upstreams: [],
     sandboxes: { c: { netns: '/c', networks: ['n', 'm'] }, shut: { netns: '/s', networks: ['inside'] } },
     networks: {
       n: {
         internal: false,
+        subnets: ['10.0.0.0/16'],
         names: {
           web: { a: ['10.0.0.1', '10.0.0.2', '10.0.0.3'] },
           big: { a: Array.from({ length: 300 }, (_, i) => `10.1.${i >> 8}.${i & 255}`) },
@@ -117,13 +119,56 @@ test('reverse answers', (t) => {
   );
 });
 
-test('NODATA and NXDOMAIN', (t) => {
-  const on = chain();
-  const nodata = ask(on, query('web', TYPE.AAAA));
-  t.is(nodata.flags & RCODE_MASK, RCODE.NOERROR);
-  t.deepEqual(nodata.answers, []);
-  const nxdomain = ask(on, query('nowhere', TYPE.A), 'udp', 'shut');
-  t.is(nxdomain.flags & RCODE_MASK, RCODE.NXDOMAIN);
+test('NODATA and NXDOMAIN, with the SOA of the zone that says so', (t) => {
+  const soa = (name: string, seconds: number) => ({
+    name,
+    class: 1,
+    ttl: seconds,
+    data: {
+      ...{ type: TYPE.SOA, primary: name, mailbox: 'nobody.invalid' },
+      ...{ serial: 1, refresh: 3600, retry: 1200, expire: 604_800, minimum: seconds },
+    },
+  });
+  const none = FLAG.QR | FLAG.AA | FLAG.RD | FLAG.RA;
+  for (const [ttl, seconds] of [
+    [600, LOCAL_TTL],
+    [0, 0],
+  ] as const) {
+    const on = chain(ttl);
+    for (const [name, type, sandbox, rcode, zone] of [
+      ['web', TYPE.AAAA, 'c', RCODE.NOERROR, ''],
+      ['Web.N', TYPE.MX, 'c', RCODE.NOERROR, 'N'],
+      ['no.where.N', TYPE.A, 'c', RCODE.NXDOMAIN, 'N'],
+      ['nowhere', TYPE.A, 'c', RCODE.NXDOMAIN, ''],
+      ['example.org', TYPE.A, 'shut', RCODE.NXDOMAIN, ''],
+      ['9.0.0.10.In-Addr.arpa', TYPE.PTR, 'c', RCODE.NXDOMAIN, '0.10.In-Addr.arpa'],
+    ] as const) {
+      for (const edns of [undefined, 1232]) {
+        const reply = ask(on, query(name, type, edns), 'udp', sandbox);
+        t.is(reply.flags, none | rcode, name);
+        t.deepEqual([reply.answers, reply.authorities, reply.additionals], [[], [soa(zone, seconds)], []], name);
+        t.is(reply.edns === undefined, edns === undefined);
+      }
+    }
+  }
+});
+
+test('a negative answer of the longest name fits, with OPT', (t) => {
+  const longest = [63, 63, 63, 59].map((length) => 'x'.repeat(length)).join('.');
+  const bytes = chain().respond('c', query(`${longest}.n`, TYPE.A, 512), 'udp') as Uint8Array;
+  t.true(bytes.length <= 512);
+  const { authorities, questions } = decodeMessage(bytes);
+  t.deepEqual([authorities[0]?.name, questions[0]?.name], ['n', `${longest}.n`]);
+});
+
+test('answers may be kept as long as the view says', (t) => {
+  for (const ttl of [0, 1, 86_400]) {
+    const on = chain(ttl);
+    const replies = [query('web'), query('mapped', TYPE.AAAA), query('1.0.0.10.in-addr.arpa', TYPE.PTR)].map((asked) =>
+      ask(on, asked),
+    );
+    t.deepEqual([...new Set(replies.flatMap(({ answers }) => answers.map((r) => r.ttl)))], [ttl]);
+  }
 });
 
 test('without name servers the answer is SERVFAIL', async (t) => {
@@ -158,6 +203,8 @@ test('what cannot be answered is rejected with the code that says why', (t) => {
     rcodeOf(encodeMessage({ ...QUERY, questions: [{ name: 'version.bind', type: TYPE.TXT, class: 3 }] })),
     RCODE.REFUSED,
   );
+  const halfOption = [query('web', TYPE.A, 1232).subarray(0, -2), Buffer.from('0003000a00', 'hex')];
+  t.is(rcodeOf(Buffer.concat(halfOption)), RCODE.FORMERR);
   const edns = { udpSize: 1232, extendedRcode: 0, version: 1, dnssecOk: false, options: [] };
   t.is(rcodeOf(encodeMessage({ ...QUERY, questions: [{ name: 'web', type: 1, class: 1 }], edns })), RCODE.BADVERS);
 });

@@ -35,6 +35,7 @@ function namesOf({ store }: StoreRig, network = 'app'): NetworkNames {
 test('services, their tasks and aliases, endpoints here and elsewhere', (t) => {
   t.deepEqual(namesOf(rig(t)), {
     internal: false,
+    subnets: ['10.20.0.0/24'],
     names: {
       web: { a: ['10.20.0.200'] },
       'tasks.web': { a: ['10.20.0.11', '10.20.0.13'] },
@@ -131,7 +132,13 @@ test('the ingress network has no names', (t) => {
   const made = rig(t);
   made.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
   made.put('endpoints', 'c1:ingress', { addresses: ['10.0.0.11'], service: 'web' });
-  t.deepEqual(namesOf(made, 'ingress'), { internal: false, ingress: true, names: {}, ptr: {} });
+  t.deepEqual(namesOf(made, 'ingress'), {
+    internal: false,
+    ingress: true,
+    subnets: ['10.0.0.0/24'],
+    names: {},
+    ptr: {},
+  });
 });
 
 test('a sandbox has its networks in the order of connection', (t) => {
@@ -166,7 +173,7 @@ const pin = (sandbox: string): string => `/pins/${sandbox}`;
 
 /** A live view that follows a store, and the patches it gave. */
 class Follower {
-  readonly live = new LiveView(pin, (sandbox) => this.ports.get(sandbox));
+  readonly live = new LiveView(pin, (sandbox) => this.ports.get(sandbox), 30);
   readonly ports = new Map<string, { udp: number; tcp: number }>();
   readonly patches: (PatchJson | undefined)[] = [];
   view;
@@ -245,6 +252,7 @@ test('a resolver is asked to listen where the last one did, and that alone is no
   const { wish } = follower.rig.store;
   t.is(live.patch(wish), undefined);
   const view = live.whole(wish);
+  t.is(view.ttl, 30);
   t.deepEqual(view.sandboxes.c1?.ports, { udp: 40001, tcp: 40002 });
   t.is(view.sandboxes.c2?.ports, undefined);
   t.deepEqual(parseView(view).sandboxes.get('c1')?.ports, { udp: 40001, tcp: 40002 });
@@ -321,7 +329,7 @@ test('patches add up to the whole view', (t) => {
         }
         follower.follow();
         const { revision } = follower.view;
-        const whole = new LiveView(pin, () => undefined).whole(made.store.wish);
+        const whole = new LiveView(pin, () => undefined, 30).whole(made.store.wish);
         t.deepEqual(ordered(follower.view), ordered(parseView({ ...whole, revision })));
       } finally {
         for (const fn of torn) fn();
