@@ -267,9 +267,7 @@ export class Agent implements AgentPort {
     if (share !== undefined) return this.locationOf(share);
     // It has no files: the node's are its own.
     if (host) return { path: `/proc/${process.pid}/ns/net`, files: this.names.filesOf(sandbox) };
-    const location = this.#locations.of(sandbox);
-    const handedOver = location && ('path' in location ? location.path : `/proc/${location.pid}/ns/net`);
-    return { path: handedOver ?? this.#spaces.seenAt(sandbox), files: this.names.filesOf(sandbox) };
+    return { path: this.names.netnsPath(sandbox), files: this.names.filesOf(sandbox) };
   }
 
   summary(): Promise<Record<string, unknown>> {

@@ -1,4 +1,4 @@
-import type { Location } from '../kernel/real/spaces.js';
+import type { Location } from '../kernel/real/location.js';
 import type { Wish } from '../model/registry.js';
 import type { Ns } from '../objects/kind.js';
 
@@ -16,7 +16,7 @@ export class Locations {
   learn(wish: Wish): void {
     for (const { id, spec } of wish.sandboxes.values()) {
       if (spec.netns !== undefined) this.#known.set(id, { path: spec.netns });
-      else if (spec.pid !== undefined) this.#known.set(id, { pid: spec.pid });
+      else if (spec.pid !== undefined) this.#known.set(id, { pid: spec.pid, began: spec.pidBegan });
       else this.#known.delete(id);
     }
   }

@@ -2,7 +2,8 @@ import { statSync } from 'node:fs';
 import type { InspectRow } from '../api/agent.js';
 import type { DnsAnswer, NamesPort } from '../api/names.js';
 import { WeftError } from '../base/errors.js';
-import type { Location, Spaces } from '../kernel/real/spaces.js';
+import { fileOf, isAnother, type Location } from '../kernel/real/location.js';
+import type { Spaces } from '../kernel/real/spaces.js';
 import { nameOf, type Wish } from '../model/registry.js';
 import type { Change } from '../network/affected.js';
 import type { NetworkNames } from '../network/name-table.js';
@@ -141,15 +142,15 @@ export class Names implements NamesPort {
 
   #foreignPath(sandbox: string): string | undefined {
     const at = this.options.location(sandbox);
-    return at && ('path' in at ? at.path : `/proc/${at.pid}/ns/net`);
+    return at && fileOf(at);
   }
 
   #foreignIdentity(sandbox: string): string | undefined {
-    const path = this.#foreignPath(sandbox);
-    if (path === undefined) return undefined;
+    const at = this.options.location(sandbox);
+    if (at === undefined) return undefined;
     try {
-      const { dev, ino } = statSync(path, { bigint: true });
-      return `${dev}:${ino}`;
+      const { dev, ino } = statSync(fileOf(at), { bigint: true });
+      return isAnother(at) ? '' : `${dev}:${ino}`;
     } catch {
       return '';
     }

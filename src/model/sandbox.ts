@@ -15,6 +15,10 @@ export const sandboxBody = z
   .strictObject({
     netns: z.string().startsWith('/').optional().describe('path of an existing network namespace'),
     pid: z.int().positive().optional().describe('process whose network namespace to use'),
+    pidBegan: z
+      .string()
+      .optional()
+      .describe('boot and tick in which that process began (filled in): another of its number is not taken for it'),
     host: z.boolean().default(false).describe('it uses the namespace of the node'),
     share: name.optional().describe('sandbox whose namespace, endpoints and resolver it uses'),
     ports: z.array(hostPortSpec).default([]).describe('ports of the node that lead to it'),

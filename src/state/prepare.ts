@@ -40,17 +40,23 @@ export interface Context {
   balancing: Balancing;
 }
 
-/**
- * The identity (device and inode) of a network namespace that is handed over.
- * @throws WEFT_INVALID_NETNS where there is none, or where it is the agent's own
- */
-export type ProbeNetns = (at: { path: string } | { pid: number }) => string;
+/** A network namespace that is handed over; `began` as the probe told it of the process before. */
+type Given = { path: string } | { pid: number; began?: string | undefined };
 
-/** A sandbox's namespace is one, and no other sandbox's: two would both number their interfaces from eth0. */
-function checkNamespace(context: Context, id: string, spec: Specs['sandboxes']): void {
+/**
+ * The identity (device and inode) of a network namespace that is handed over, and since when a process runs that was named.
+ * @throws WEFT_INVALID_NETNS where there is none, where it is the agent's own, or where the pid is another process by now
+ */
+export type ProbeNetns = (at: Given) => { identity: string; began?: string | undefined };
+
+/**
+ * A sandbox's namespace is one, and no other sandbox's: two would both number their interfaces from eth0.
+ * @returns since when its process runs, where one was given
+ */
+function checkNamespace(context: Context, id: string, spec: Specs['sandboxes']): string | undefined {
   const at = givenNamespace(spec);
-  if (!at) return;
-  const identity = context.probe(at);
+  if (!at) return undefined;
+  const { identity, began } = context.probe(at);
   for (const other of context.wish.sandboxes.values()) {
     const theirs = other.id === id ? undefined : givenNamespace(other.spec);
     if (theirs && identityOf(context.probe, theirs) === identity) {
@@ -61,17 +67,18 @@ function checkNamespace(context: Context, id: string, spec: Specs['sandboxes']):
       );
     }
   }
+  return began;
 }
 
-function givenNamespace(spec: Specs['sandboxes']): { path: string } | { pid: number } | undefined {
+function givenNamespace(spec: Specs['sandboxes']): Given | undefined {
   if (spec.netns !== undefined) return { path: spec.netns };
-  return spec.pid === undefined ? undefined : { pid: spec.pid };
+  return spec.pid === undefined ? undefined : { pid: spec.pid, began: spec.pidBegan };
 }
 
 /** undefined where it is gone by now. */
-function identityOf(probe: ProbeNetns, at: { path: string } | { pid: number }): string | undefined {
+function identityOf(probe: ProbeNetns, at: Given): string | undefined {
   try {
-    return probe(at);
+    return probe(at).identity;
   } catch (error) {
     if (codeOf(error) === 'WEFT_INVALID_NETNS') return undefined;
     throw error;
@@ -112,10 +119,12 @@ const PREPARE: { [T in Table]: (context: Context, id: string, body: never) => Sp
   },
 
   sandboxes(context, id, body: Specs['sandboxes']) {
-    checkSandbox(context.wish, id, body, context.wish.sandboxes.get(id));
+    const before = context.wish.sandboxes.get(id);
+    checkSandbox(context.wish, id, body, before);
     checkSandboxPorts(context.wish, id, body, context.chosen);
-    checkNamespace(context, id, body);
-    return body;
+    const { pidBegan: told = before?.spec.pidBegan, ...rest } = body;
+    const pidBegan = checkNamespace(context, id, { ...rest, pidBegan: told });
+    return { ...rest, ...(pidBegan !== undefined && { pidBegan }) };
   },
 
   endpoints(context, id, body: Specs['endpoints']) {

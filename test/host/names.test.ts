@@ -443,6 +443,39 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     await until('all is well', async () => /phase +ready/.test(await n1.must('status')));
   });
 
+  t.test('a process that gets the number of one that was handed over is not touched', limited, async (t) => {
+    const container = spawn('unshare', ['--net', 'sleep', '600'], { stdio: 'ignore' });
+    t.teardown(() => container.kill('SIGKILL'));
+    const pid = container.pid as number;
+    const own = readlinkSync('/proc/self/ns/net');
+    const hasItsOwn = () => existsSync(`/proc/${pid}`) && readlinkSync(`/proc/${pid}/ns/net`) !== own;
+    await until('the container has its namespace', hasItsOwn);
+    await n1.must('sandbox', 'create', 'reused', '--pid', String(pid));
+    await until('it is ready', async () => (await phaseOf(n1, 'reused')).phase === 'ready');
+    container.kill('SIGKILL');
+    await until('the sandbox says that it is gone', async () => (await phaseOf(n1, 'reused')).phase === 'degraded');
+
+    // The next process gets the number after this one, unless another is made in between.
+    const again = `echo ${pid - 1} >/proc/sys/kernel/ns_last_pid; unshare --net sleep 600 >&- 2>&- & echo $!`;
+    await until('another process has the number', async () => {
+      const made = Number((await outcomeOf('sh', ['-c', again])).stdout);
+      if (made === pid) t.teardown(() => process.kill(made, 'SIGKILL'));
+      else process.kill(made, 'SIGKILL');
+      return made === pid;
+    });
+    await until('it has its namespace', hasItsOwn);
+    await n1.api.post('/v1/reconcile');
+    t.equal((await phaseOf(n1, 'reused')).phase, 'degraded');
+    const inside = [`--net=/proc/${pid}/ns/net`];
+    t.match((await outcomeOf('nsenter', [...inside, 'ip', '-br', 'link'])).stdout, /^lo +DOWN/);
+    t.equal((await outcomeOf('nsenter', [...inside, 'nft', 'list', 'ruleset'])).stdout, '');
+    await t.rejects(n1.api.put('/v1/sandboxes/reused', { pid }), {
+      code: 'WEFT_INVALID_NETNS',
+      message: /another process/,
+    });
+    await n1.must('sandbox', 'rm', 'reused', '--wait');
+  });
+
   t.test('down ends the resolver and removes the files; so does --cleanup without an agent', limited, async (t) => {
     const pid = resolverPid(n1);
     await n1.must('down');

@@ -27,7 +27,7 @@ export const probeNetns: ProbeNetns = (at) => {
   const identity = NAMESPACES['path' in at ? at.path : at.pid];
   if (identity === undefined)
     throw new WeftError('WEFT_INVALID_NETNS', `${JSON.stringify(at)} is no network namespace`, 'give one');
-  return identity;
+  return { identity, ...('pid' in at && { began: 'boot:1' }) };
 };
 
 /** A store in a directory of its own, which is removed after the test. */

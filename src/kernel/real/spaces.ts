@@ -23,15 +23,13 @@ import {
 } from '../../codec/rtnl/link.js';
 import { NODE_NS, type Ns, type Where } from '../../objects/kind.js';
 import { isMarked } from '../../objects/link.js';
+import { beginningOf, isAnother, type Location } from './location.js';
 import { hostMounts } from './mounts.js';
 import type { Native } from './native.js';
 import { NetlinkSocket } from './netlink-socket.js';
 
 /** Up to this many interfaces are asked for one by one, 20 us each; more are cheaper to list. */
 const FEW_LINKS = 16;
-
-/** Where the namespace of a sandbox is when weft did not make it. */
-export type Location = { path: string } | { pid: number };
 
 /** One namespace with what is open in it. */
 export class Space {
@@ -248,10 +246,10 @@ export class Spaces {
   }
 
   /**
-   * Device and inode of a namespace that is handed over.
-   * @throws WEFT_INVALID_NETNS where there is none, or where it is the agent's own
+   * Device and inode of a namespace that is handed over, and since when the process runs that was named.
+   * @throws WEFT_INVALID_NETNS where there is none, where it is the agent's own, or where the pid is another process by now
    */
-  identify(at: Location): string {
+  identify(at: Location): { identity: string; began?: string | undefined } {
     const text = 'path' in at ? at.path : `pid ${at.pid}`;
     let fd: number;
     try {
@@ -267,6 +265,13 @@ export class Spaces {
     }
     const { dev, ino } = this.native.netnsIdentity(fd);
     this.native.closeFd(fd);
+    if (isAnother(at)) {
+      throw new WeftError(
+        'WEFT_INVALID_NETNS',
+        `${text} is another process than the one that was handed over, which has ended`,
+        'remove the sandbox, and hand over the new process',
+      );
+    }
     const own = this.native.netnsIdentity(-1);
     if (own.dev === dev && own.ino === ino) {
       throw new WeftError(
@@ -275,7 +280,7 @@ export class Spaces {
         'a sandbox needs one of its own',
       );
     }
-    return `${dev}:${ino}`;
+    return { identity: `${dev}:${ino}`, ...('pid' in at && { began: beginningOf(at.pid) }) };
   }
 
   /** Names of our pins that are namespaces. */
@@ -342,6 +347,10 @@ export class Spaces {
           : 'path' in location
             ? this.native.netnsOpen(location.path)
             : this.native.netnsOpenPid(location.pid);
+      if (location && isAnother(location)) {
+        this.native.closeFd(fd);
+        return undefined;
+      }
       return new Space(this.native, ns, fd, location === undefined, this.native.netnsIdentity(fd).ino);
     } catch (error) {
       const code = (error as { code?: string }).code ?? '';
