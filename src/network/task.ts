@@ -1,11 +1,12 @@
 import { bits, type Family, family, type Ip, withPort } from '../base/ip.js';
-import { familiesOfPort, meshNumber } from '../model/published.js';
+import { familiesOfPort, meshNumber, publishedSpan } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
 import type { Service } from '../model/service.js';
 import { WEFT_PROTOCOL } from '../objects/address.js';
 import { gatewayFor } from './addressing.js';
 import { gatewayAddress } from './gateway.js';
 import { DEFAULT_ROUTE, leavesByGateway, wayOut } from './routing.js';
+import { translate } from './rules/ports.js';
 import { LIBERAL, TCP_MEMORY } from './sysctls.js';
 import type { Wants, World } from './world.js';
 
@@ -158,17 +159,16 @@ function meshReturn(chains: Chains, { endpoint, network }: Membership): void {
   });
 }
 
+/** One rule a port or range. Who may call, and at which address, was decided where the connection was taken. */
 function ports({ endpoint, service }: Membership, of: Family, to: Ip): string[] {
   return (service?.spec.publish ?? [])
     .filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of))
     .flatMap((p) => {
-      const count = (p.publishedEnd ?? p.published) - p.published + 1;
+      const { from, to: end, ...span } = publishedSpan(p);
       const first = meshNumber(p);
-      const match = (n: number) => `-i ${endpoint.spec.ifname} -p ${p.proto} -m ${p.proto} --dport ${first + n}`;
-      return Array.from(
-        { length: count },
-        (_, n) => `${match(n)} -j DNAT --to-destination ${withPort(to, p.target + n)}`,
-      );
+      const numbers = { ...span, hostIp: undefined, from: first, to: first + end - from };
+      const rules = translate({ ...p, hostIp: undefined, allow: [] }, numbers, of, to, p.target);
+      return rules.map((rule) => `-i ${endpoint.spec.ifname} ${rule}`);
     });
 }
 

@@ -118,6 +118,28 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
     await world.unpublish('c1', '9000', '9000/udp', '80');
   });
 
+  t.test('among many ports each is found by chains of ranges', async (t) => {
+    const before = await node.api.get<{ ports: object[] }>('/v1/sandboxes/c1');
+    const many = Array.from({ length: 50 }, (_, i) => ({ published: 7000 + 7 * i, target: 80 }));
+    const ports = (['tcp', 'udp'] as const).flatMap((proto) => many.map((port) => ({ ...port, proto })));
+    const put = (all: object[]) =>
+      node.api.put(`/v1/sandboxes/c1?wait=applied&timeoutMs=${patient(20_000)}`, { ports: all });
+    await put([...before.ports, ...ports]);
+    const saved = (await node.exec('iptables-save')).stdout;
+    for (const chain of ['WEFT-PORTS', 'WEFT-INPUT']) {
+      t.match(saved, new RegExp(`^-A ${chain} .*--dport 7168:7423 -j ${chain}-udp-7168x256$`, 'm'));
+    }
+    for (const proto of ['tcp', 'udp'] as const) {
+      for (const port of [7000, 7343]) t.same(await outside.ask(proto, node.vtep, port, 1), { [`c1 ${CLIENT}`]: 1 });
+      t.same(await outside.ask(proto, node.vtep, 7001, 1), { ECONNREFUSED: 1 }, `${proto}: one between`);
+    }
+    t.same((await node.api.get<{ operations: object[] }>('/v1/plan')).operations, [], 'read back as they were written');
+    const drifts = async () => [...new Set((await world.rows()).map(({ drift }) => drift))];
+    t.same(await drifts(), ['ok']);
+    await put(before.ports);
+    t.notMatch((await node.exec('iptables-save')).stdout, /WEFT-(PORTS|INPUT)-/, 'chains that are empty go');
+  });
+
   t.test('sources that are not allowed hear nothing', async (t) => {
     await world.publish('c1', '8100:80,allow=192.168.70.0/24,allow=127.0.0.0/8', '8100:80/udp,allow=192.168.70.0/24');
     t.same(await outside.ask('tcp', node.vtep, 8100, 1), { [`c1 ${CLIENT}`]: 1 });

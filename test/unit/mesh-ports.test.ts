@@ -4,7 +4,7 @@ import { codeOf } from '../../src/base/errors.js';
 import type { Family } from '../../src/base/ip.js';
 import { parsePublish } from '../../src/commands/publish.js';
 import { contended, meshNumber, meshPorts } from '../../src/model/published.js';
-import { publishSpec } from '../../src/model/service.js';
+import { type PublishedPort, publishSpec } from '../../src/model/service.js';
 import { produce } from '../../src/network/produce.js';
 import { meshTranslations } from '../../src/network/rules/ingress.js';
 import type { IptablesObject } from '../../src/objects/iptables.js';
@@ -92,6 +92,24 @@ test('the task is reached at the numbers of the mesh', (t) => {
   );
 });
 
+test('a range is one rule in the task, as it is on the node', (t) => {
+  const r = rig(t);
+  const allow = ['198.51.100.0/24'];
+  const publish = [
+    port({ published: 9000, publishedEnd: 9999, target: 80, allow }),
+    port({ published: 7000, publishedEnd: 7002, target: 7000, proto: 'udp' }),
+  ];
+  r.put('services', 'web', service(200, publish));
+  r.put('endpoints', 'c1:ingress', { addresses: ['10.0.0.5'], service: 'web' });
+  t.deepEqual(
+    rules(r, 'sandbox/c1', 'WEFT-TASK-IN').filter((rule) => rule.includes('--dport')),
+    [
+      '-i eth0 -p tcp -m tcp --dport 9000:9999 -j DNAT --to-destination 172.31.0.2:80-1079/9000',
+      '-i eth0 -p udp -m udp --dport 7000:7002 -j DNAT --to-destination 172.31.0.2',
+    ],
+  );
+});
+
 test('same number on another address or protocol is no conflict; on the same it is refused with the holder', (t) => {
   const r = rig(t);
   r.put('services', 'web', service(200, [port(here)]));
@@ -103,6 +121,26 @@ test('same number on another address or protocol is no conflict; on the same it 
     message: /port \d+\/tcp and port 8080\/tcp of service "web" would be the same number on the ingress network/,
   });
   t.is(refused({ hostIp: 'fe80::1', published: 1 }), 'WEFT_INVALID_ADDRESS');
+});
+
+test('two addresses whose numbers would be the same are refused by name, of one service or of two', (t) => {
+  const [one, other] = ['192.0.2.42', '192.0.2.154'].map((hostIp) => port({ hostIp, published: 8080 }));
+  t.is(meshNumber(one as PublishedPort), meshNumber(other as PublishedPort), 'SHA-256 makes it so');
+  const r = rig(t);
+  const clash = {
+    code: 'WEFT_CONFLICT',
+    message: /^port 8080\/tcp and port 8080\/tcp of service "\w+" would be the same number on the ingress network$/,
+  };
+  t.throws(() => r.put('services', 'web', service(200, [one as object, other as object])), clash);
+  r.put('services', 'web', service(200, [one as object]));
+  t.throws(() => r.put('services', 'zoo', service(201, [other as object])), clash);
+  const row = { table: 'services', op: 'set', node: 'n2', ltime: 9 };
+  r.gossip({ ...row, key: 'zoo', value: service(201, [other as object]) });
+  t.deepEqual([...meshPorts(r.store.wish).keys()], ['web'], 'no balancer is given the port twice');
+  t.deepEqual(
+    [...contended(r.store.wish, () => undefined)].map(([mine]) => mine.owner),
+    ['service/zoo'],
+  );
 });
 
 test('of two that gossip brings, the first by name has the port, and the other is told', (t) => {
@@ -123,6 +161,7 @@ test('of two that gossip brings, the first by name has the port, and the other i
 test('policy local: tasks of this node, draining ones where there is no other', (t) => {
   const backend = (n: number, local: boolean, weight: number) => ({
     ip: `10.0.0.${n}`,
+    id: n,
     mac: `02:42:0a:00:00:0${n}`,
     local,
     weight,
@@ -142,11 +181,8 @@ test('clientIp snat: the node for callers of its ports, the gateway of the netwo
     '-i eth0 -m conntrack --ctorigdst 10.20.0.200 -j SNAT --to-source 10.20.0.1',
   ]);
   const { self } = plainWorld(r.store.wish);
-  t.true(
-    rules(r, 'node', 'WEFT-POSTROUTING').includes(
-      `-d ${OWN}/32 -o weft-in -p tcp -m tcp --dport 8080 -j SNAT --to-source ${self.addresses[4]}`,
-    ),
-  );
+  t.true(rules(r, 'node', 'WEFT-POSTROUTING').includes(`-d ${OWN}/32 -o weft-in -j WEFT-HIDDEN`));
+  t.deepEqual(rules(r, 'node', 'WEFT-HIDDEN'), [`-p tcp -m tcp --dport 8080 -j SNAT --to-source ${self.addresses[4]}`]);
   r.put('services', 'web', service(200, [port({ published: 8080 })]));
   t.deepEqual(rules(r, 'sandbox/c1', 'WEFT-TASK-SOURCE'), []);
 });

@@ -68,8 +68,21 @@ function brokenJump(seen: Seen, chain: string, of: Family): Compared<IptablesObj
   );
 }
 
-const rulesIn = (seen: Seen, chain: string): Set<string> =>
-  new Set(seen.flatMap(({ object, drift }) => (drift === 'missing' ? [] : rulesOf(object, chain))));
-
-const rulesOf = (o: IptablesObject, chain: string): readonly string[] => (isChain(o, chain) ? o.rules : []);
-const isChain = (o: IptablesObject, chain: string): o is RuleChain => o.what === 'chain' && o.chain === chain;
+/** Rules that a packet in the chain may be compared with: its own, and those of the chains it leads to. */
+function rulesIn(seen: Seen, first: string): Set<string> {
+  const chains = new Map<string, RuleChain[]>();
+  for (const { object, drift } of seen) {
+    if (object.what !== 'chain' || drift === 'missing') continue;
+    chains.set(object.chain, [...(chains.get(object.chain) ?? []), object]);
+  }
+  const out = new Set<string>();
+  const reached = new Set([first]);
+  for (const chain of reached) {
+    for (const rule of (chains.get(chain) ?? []).flatMap(({ rules }) => rules)) {
+      out.add(rule);
+      const next = / -j (WEFT-\S+)$/.exec(rule)?.[1];
+      if (next !== undefined) reached.add(next);
+    }
+  }
+  return out;
+}

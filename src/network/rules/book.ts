@@ -2,6 +2,7 @@ import type { Family } from '../../base/ip.js';
 import { USER_CHAIN } from '../../objects/iptables.js';
 import { NODE_NS } from '../../objects/kind.js';
 import type { Wants } from '../world.js';
+import { type PortRules, portTree } from './port-tree.js';
 
 interface RulesOf {
   family: Family;
@@ -19,6 +20,11 @@ export class RuleBook {
     const found = this.#chains.get(id);
     if (found) found.rules.push(...rules);
     else this.#chains.set(id, { family, table, chain, rules: [...rules] });
+  }
+
+  /** Appends rules about ports, found in few steps however many there are; all that a chain has of them at once. */
+  addPorts(family: Family, table: string, chain: string, rules: readonly PortRules[]): void {
+    for (const [name, texts] of portTree(chain, rules)) this.add(family, table, name, texts);
   }
 
   /** A jump from a built-in chain, once however often it is asked for. */
@@ -48,9 +54,10 @@ export class RuleBook {
     this.jump(family, 'nat', 'POSTROUTING', '-j WEFT-POSTROUTING');
   }
 
-  /** Translations of what is addressed to the node, from elsewhere and from itself. */
-  incoming(family: Family, chain: string, rules: readonly string[]): void {
-    this.add(family, 'nat', chain, rules);
+  /** Translations of what is addressed to the node, from elsewhere and from itself; `first` come before those of ports. */
+  incoming(family: Family, chain: string, first: readonly string[], ports: readonly PortRules[]): void {
+    this.add(family, 'nat', chain, first);
+    this.addPorts(family, 'nat', chain, ports);
     for (const from of ['PREROUTING', 'OUTPUT'])
       this.jump(family, 'nat', from, `-m addrtype --dst-type LOCAL -j ${chain}`);
   }

@@ -5,9 +5,11 @@ import { gatewayFamilies } from '../gateway.js';
 import { INGRESS_LEG } from '../ingress.js';
 import { ingressNetwork, ownIngressAddresses, type World } from '../world.js';
 import type { Feature } from './node.js';
+import type { PortRules } from './port-tree.js';
 import { translate } from './ports.js';
 
 export const INGRESS_CHAIN = 'WEFT-INGRESS';
+const HIDDEN_CHAIN = 'WEFT-HIDDEN';
 
 /** The overlay's MTU is smaller than the client's path; without the clamp one relies on ICMP that many drop. */
 const CLAMP = '-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu';
@@ -18,8 +20,8 @@ export const ingressRules: Feature = (world, of, book) => {
   const own = network && ownIngressAddresses(world, network).find((ip) => family(ip) === of);
   if (own === undefined) return;
   const published = [...meshPorts(world.wish).values()].flat();
-  const rules = published.flatMap((p) => meshTranslations(p, of, own));
-  book.incoming(of, INGRESS_CHAIN, [...UNTRANSLATABLE[of], ...rules]);
+  const ports = published.map((p) => ({ ...publishedSpan(p), rules: meshTranslations(p, of, own) }));
+  book.incoming(of, INGRESS_CHAIN, UNTRANSLATABLE[of], ports);
   // The leg brings replies only: a task that forges a node's address reaches nothing.
   book.add(of, 'mangle', 'WEFT-GUARD', [`-i ${INGRESS_LEG} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP`]);
   book.jump(of, 'mangle', 'PREROUTING', '-j WEFT-GUARD');
@@ -34,10 +36,15 @@ export const ingressRules: Feature = (world, of, book) => {
   const node = world.self.addresses[of];
   if (node !== undefined) {
     const snat = `-o ${INGRESS_LEG} -j SNAT --to-source ${node}`;
-    book.outgoing(of, [
-      ...strangers(world, of).map((source) => `-s ${source} ${snat}`),
-      ...hidden(world, of, own, node),
-    ]);
+    book.outgoing(
+      of,
+      strangers(world, of).map((source) => `-s ${source} ${snat}`),
+    );
+    const hidden = hiddenCallers(world, of, node);
+    if (hidden.length > 0) {
+      book.outgoing(of, [`-d ${own}/${bits(of)} -o ${INGRESS_LEG} -j ${HIDDEN_CHAIN}`]);
+      book.addPorts(of, 'nat', HIDDEN_CHAIN, hidden);
+    }
   }
   book.forward(of, [
     `-o ${INGRESS_LEG} -m conntrack --ctstate DNAT -j ACCEPT`,
@@ -60,8 +67,8 @@ function strangers(world: World, of: Family): string[] {
   return [...(containers ? [containers.subnet] : []), ...(of === 4 ? ['127.0.0.0/8'] : [])];
 }
 
-/** All callers of services with `clientIp: snat` appear as this node. */
-function hidden(world: World, of: Family, own: Ip, node: Ip): string[] {
+/** All callers of services with `clientIp: snat` appear as this node; by the numbers of the ingress network. */
+function hiddenCallers(world: World, of: Family, node: Ip): PortRules[] {
   const services = [...meshPorts(world.wish)].filter(([id]) => world.wish.services.get(id)?.spec.clientIp === 'snat');
   return services
     .flatMap(([, ports]) => ports)
@@ -69,9 +76,10 @@ function hidden(world: World, of: Family, own: Ip, node: Ip): string[] {
     .map((p) => {
       const { from, to } = publishedSpan(p);
       const first = meshNumber(p);
-      const numbers = from === to ? first : `${first}:${first + to - from}`;
-      const match = `-d ${own}/${bits(of)} -o ${INGRESS_LEG} -p ${p.proto} -m ${p.proto} --dport ${numbers}`;
-      return `${match} -j SNAT --to-source ${node}`;
+      const last = first + to - from;
+      const numbers = first === last ? first : `${first}:${last}`;
+      const rule = `-p ${p.proto} -m ${p.proto} --dport ${numbers} -j SNAT --to-source ${node}`;
+      return { proto: p.proto, from: first, to: last, rules: [rule] };
     });
 }
 

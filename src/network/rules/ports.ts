@@ -12,6 +12,7 @@ import type { AnyPort } from '../../model/service.js';
 import { TRANSLATED_BIT } from '../gateway-fence.js';
 import { type PortTarget, portTarget, portTargets } from '../ports.js';
 import type { Feature } from './node.js';
+import type { PortRules } from './port-tree.js';
 
 export const PORTS_CHAIN = 'WEFT-PORTS';
 const TRANSLATED = `0x${TRANSLATED_BIT.toString(16)}/0x${TRANSLATED_BIT.toString(16)}`;
@@ -22,9 +23,12 @@ export const portRules: Feature = (world, of, book) => {
   if (!world.gateway[of]) return;
   refuse(world, of, book);
   const served = servedPorts(world.wish, world.chosenPort).filter(({ p }) => familiesOfPort(p).includes(of));
-  const rules = served.flatMap((port) => translations(port, of, portTarget(world, port.sandbox, of)));
-  if (rules.length === 0) return;
-  book.incoming(of, PORTS_CHAIN, of === 6 ? ['-d ::1/128 -j RETURN', ...rules] : rules);
+  const ports = served.map((port) => ({
+    ...port.span,
+    rules: translations(port, of, portTarget(world, port.sandbox, of)),
+  }));
+  if (ports.every(({ rules }) => rules.length === 0)) return;
+  book.incoming(of, PORTS_CHAIN, of === 6 ? ['-d ::1/128 -j RETURN'] : [], ports);
   for (const { dev, near } of portTargets(world, of)) {
     // A neighbour would answer its neighbour directly, from an address that the caller never dialled.
     const strangers = of === 4 ? ['127.0.0.0/8', ...near] : near;
@@ -81,18 +85,22 @@ function matchOf(p: AnyPort, { proto, from, to }: Span, of: Family): string {
  */
 const refuse: Feature = (world, of, book) => {
   const answer = of === 4 ? 'icmp-port-unreachable' : 'icmp6-port-unreachable';
-  const rules = nodePorts(world.wish).flatMap((port): string[] => {
-    const { p } = port;
-    const span = spanOf(port, world.chosenPort);
-    if (!span || !familiesOfPort(p).includes(of)) return [];
+  const told = (p: AnyPort, span: Span): string[] => {
     const match = matchOf(p, span, of);
     const refused = p.proto === 'udp' ? [`${match} -j REJECT --reject-with ${answer}`] : [];
     if (p.allow.length === 0) return refused;
     if (of === 4 || oneAddress(p) !== undefined) return [`${match} -j DROP`];
     // At ::1 nothing is translated, whoever is allowed: callers there shall not wait in vain.
     return [`! -d ::1/128 ${match} -j DROP`, ...refused];
-  });
-  if (rules.length === 0) return;
-  book.add(of, 'filter', 'WEFT-INPUT', [...new Set(rules)]);
+  };
+  const ports = new Map<string, PortRules>();
+  for (const port of nodePorts(world.wish)) {
+    const span = spanOf(port, world.chosenPort);
+    if (!span || !familiesOfPort(port.p).includes(of)) continue;
+    const rules = told(port.p, span);
+    if (rules.length > 0) ports.set(rules.join(), { ...span, rules });
+  }
+  if (ports.size === 0) return;
+  book.addPorts(of, 'filter', 'WEFT-INPUT', [...ports.values()]);
   book.jump(of, 'filter', 'INPUT', '-j WEFT-INPUT');
 };
