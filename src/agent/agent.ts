@@ -27,7 +27,7 @@ import { type Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
 import type { Backend } from '../state/drain.js';
-import { PORT_SPACE } from '../state/record.js';
+import { PORT_SPACE } from '../state/numbers.js';
 import { Store } from '../state/store.js';
 import type { Surroundings } from '../state/surroundings.js';
 import { concernsPorts, type Mutation } from '../state/wish.js';

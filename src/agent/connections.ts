@@ -1,4 +1,4 @@
-import { backendId, IPPROTO, keepsDatagrams } from '../balance/backends.js';
+import { backendId, backendIds, IPPROTO, keepsDatagrams } from '../balance/backends.js';
 import { datagramMarks } from '../balance/ipvs/balancer.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Flow, TcpState } from '../codec/conntrack.js';
@@ -16,6 +16,8 @@ interface Counted {
   network: Stored<'networks'>;
   /** By address: do UDP flows count too? */
   keeps: Map<Ip, boolean>;
+  /** The same by the mark of their flows. */
+  marks: Map<number, boolean>;
   /** Services that keep them. */
   keeping: Set<Stored<'services'>>;
 }
@@ -39,8 +41,12 @@ function byNetwork(world: World, backends: readonly Backend[]): Counted[] {
     const network = world.wish.networks.get(backend.spec.network);
     const service = world.wish.services.get(backend.spec.service ?? '');
     if (!network || !service || !isHere(world, network)) continue;
-    const counted = out.get(network.id) ?? { network, keeps: new Map(), keeping: new Set() };
-    for (const ip of addressesOf(backend)) counted.keeps.set(ip, keepsDatagrams(service));
+    const counted = out.get(network.id) ?? { network, keeps: new Map(), marks: new Map(), keeping: new Set() };
+    const ids = backendIds(world.wish, service.id, network.id);
+    for (const ip of addressesOf(backend)) {
+      counted.keeps.set(ip, keepsDatagrams(service));
+      counted.marks.set(ids.get(ip) ?? backendId(ip), keepsDatagrams(service));
+    }
     if (keepsDatagrams(service)) counted.keeping.add(service);
     out.set(network.id, counted);
   }
@@ -67,10 +73,9 @@ async function inIpvs(world: World, spaces: Spaces, { network, keeps, keeping }:
 /** Both sides were seen, and one of them may still send. */
 const OPEN: ReadonlySet<TcpState> = new Set(['synRecv', 'established', 'finWait', 'closeWait', 'lastAck']);
 
-async function inConntrack(_world: World, spaces: Spaces, { network, keeps }: Counted): Promise<number> {
-  const byMark = new Map([...keeps].map(([ip, keep]) => [backendId(ip), keep]));
+async function inConntrack(_world: World, spaces: Spaces, { network, marks }: Counted): Promise<number> {
   const counts = ({ mark, original, tcpState }: Flow): boolean => {
-    const keep = byMark.get(mark);
+    const keep = marks.get(mark);
     if (keep === undefined) return false;
     if (original.protocol === IPPROTO.tcp) return tcpState !== undefined && OPEN.has(tcpState);
     return original.protocol !== IPPROTO.udp || keep;
@@ -79,8 +84,8 @@ async function inConntrack(_world: World, spaces: Spaces, { network, keeps }: Co
   return more;
 }
 
-async function inFlowMemory(_world: World, spaces: Spaces, { network, keeps }: Counted): Promise<number> {
-  const byMark = new Map([...keeps].map(([ip, keep]) => [valueHex('mark', backendId(ip)), keep]));
+async function inFlowMemory(_world: World, spaces: Spaces, { network, keeps, marks }: Counted): Promise<number> {
+  const byMark = new Map([...marks].map(([mark, keep]) => [valueHex('mark', mark), keep]));
   let sum = 0;
   for (const of of new Set([...keeps.keys()].map(family))) {
     const set = { family: 'bridge', table: 'weft', set: `flows${of}` } as const;

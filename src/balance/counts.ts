@@ -2,7 +2,7 @@ import type { Family, Ip } from '../base/ip.js';
 import { valueHex } from '../codec/nft/types.js';
 import type { World } from '../network/world.js';
 import { type Asked, assignmentsOf } from './assign.js';
-import { type Backend, backendId } from './backends.js';
+import type { Backend } from './backends.js';
 import { frontendKey } from './frontend.js';
 import { marksOf } from './ipvs/balancer.js';
 
@@ -55,7 +55,7 @@ export class Directory {
 
   #enter(world: World, { arena, assignment }: Asked): Subject {
     const { service, network, family, frontends, backends } = assignment;
-    const byId = new Map(backends.map(({ ip }) => [valueHex('mark', backendId(ip)), ip]));
+    const byId = new Map(backends.map(({ ip, id }) => [valueHex('mark', id), ip]));
     const subject: Subject = { service: service.id, network, family, backends, byId };
     for (const frontend of frontends) this.#frontends.set(`${arena.ns} ${frontendKey(family, frontend)}`, subject);
     // A service without backends has no virtual server yet, and need not get its marks by being looked at.

@@ -10,6 +10,9 @@ export const SLOTS_MAX = 256;
 const TABLE_SIZES = [251, 1021, 4093, 16_381, 65_521] as const;
 const ENTRIES_EACH = 10;
 
+/** 2^32 over the golden ratio: its multiples modulo 2^32 lie as evenly as any (Knuth, TAOCP volume 3, 6.4). */
+const GOLDEN = 0x9e3779b1;
+
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
@@ -40,15 +43,17 @@ export function sharesOf(weights: readonly number[], most = SLOTS_MAX): number[]
 
 /**
  * The order of turns: who has more than one is spread over the round (smooth weighted round robin). It begins at a place
- * drawn from who takes part: counters of the kernel begin anew with every change of the number of turns, and the same
- * backend would come first each time.
+ * drawn from who takes part and when that was last changed: counters of the kernel begin anew with every change of the
+ * number of turns, and where changes come faster than connections the same backend would get them all.
  * @param ids of the backends, 32 bits each
  * @param weights above 0
+ * @param revision of the last change; places of revisions that follow each other lie evenly over the round
  * @returns indexes of backends
  */
-export function turnsOf(ids: readonly number[], weights: readonly number[]): number[] {
+export function turnsOf(ids: readonly number[], weights: readonly number[], revision: number): number[] {
   const turns = roundOf(sharesOf(weights));
-  const start = ids.reduce((hash, id) => Math.imul(hash ^ id, 0x9e3779b1) >>> 0, 0) % Math.max(1, turns.length);
+  const drawn = ids.reduce((hash, id) => Math.imul(hash ^ id, GOLDEN), 0) + Math.imul(revision, GOLDEN);
+  const start = Math.floor(((drawn >>> 0) / 2 ** 32) * turns.length);
   return [...turns.slice(start), ...turns.slice(0, start)];
 }
 

@@ -2,6 +2,7 @@ import type { Ip } from '../base/ip.js';
 import type { Stored, Table } from '../model/registry.js';
 import { isCursorOf } from './allocate.js';
 import type { Tombstone } from './gossip.js';
+import { Numbers, PORT_SPACE } from './numbers.js';
 import { MutableWish, type Mutation } from './wish.js';
 
 /** One line of the journal: everything that one request changed. */
@@ -47,8 +48,6 @@ export function recordOf(revision: number, mutations: readonly Mutation[], { nex
 const cursorTexts = (next: ReadonlyMap<string, bigint>): [string, string][] =>
   [...next].map(([cursor, n]) => [cursor, String(n)]);
 
-/** Space of the numbers of published ports that were left to the node. */
-export const PORT_SPACE = 'port';
 /** Spaces in which names begin with the id of an object of a table. */
 const NUMBERS_OF: Partial<Record<Table, readonly string[]>> = {
   sandboxes: ['gateway', PORT_SPACE],
@@ -61,7 +60,7 @@ export class Ledger {
   readonly next = new Map<string, bigint>();
   readonly tombs = new Map<string, Tombstone>();
   readonly snapshots = new Set<string>();
-  readonly numbers = new Map<string, number>();
+  readonly numbers = new Numbers();
   doubt: string | undefined;
   peersKnown = true;
   vtep: Ip | undefined;
@@ -106,11 +105,6 @@ export class Ledger {
 
   #forgetNumbers(table: Table, id: string): void {
     if (table === 'networks') for (const key of this.next.keys()) if (isCursorOf(key, id)) this.next.delete(key);
-    const spaces = NUMBERS_OF[table] ?? [];
-    if (spaces.length === 0) return;
-    for (const key of this.numbers.keys()) {
-      if (spaces.some((space) => key === `${space}/${id}` || key.startsWith(`${space}/${id}/`)))
-        this.numbers.delete(key);
-    }
+    for (const space of NUMBERS_OF[table] ?? []) this.numbers.forget(space, id);
   }
 }

@@ -9,8 +9,9 @@ import type { Balancing } from './check.js';
 import { type Backend, keepDrains, withDrain } from './drain.js';
 import { type GossipRow, mergeGossip, type OpenSnapshots, TOMBSTONE_MS } from './gossip.js';
 import { type Disk, Journal } from './journal.js';
+import { PORT_SPACE } from './numbers.js';
 import { type Context, checkRemoval, type ProbeNetns, prepare } from './prepare.js';
-import { type Beside, type JournalRecord, Ledger, PORT_SPACE, recordOf } from './record.js';
+import { type Beside, type JournalRecord, Ledger, recordOf } from './record.js';
 import { type Bodies, explicitFirst, ORDER, restated } from './restated.js';
 import { NO_SURROUNDINGS, type Surroundings } from './surroundings.js';
 import { upgraded } from './upgrade.js';
@@ -197,7 +198,13 @@ export class Store extends EventEmitter<StoreEvents> {
     // Revisions are the Lamport time of this node's own rows, so they pass what was heard: what is made anew here, after
     // somebody elsewhere removed it, is newer than that removal to everyone.
     const revision = rows.reduce((top, { ltime }) => Math.max(top, ltime), this.revision + 1);
-    const mutations = outcome.mutations.map((m) => (m.stored ? { ...m, stored: { ...m.stored, revision } } : m));
+    const mutations = outcome.mutations.map((m) => {
+      if (!m.stored) return m;
+      const known = this.wish[m.table].get(m.id);
+      // What is merely said again has changed when it was said first.
+      const since = known && sameJson(known.spec, m.stored.spec) ? known.revision : revision;
+      return { ...m, stored: { ...m.stored, revision: since } };
+    });
     const fresh = outcome.completed.filter((table) => !this.#ledger.snapshots.has(table));
     const found = !this.#ledger.peersKnown && outcome.completed.includes('peers');
     if (mutations.length || outcome.tombstones.length || fresh.length || found) {
@@ -217,9 +224,7 @@ export class Store extends EventEmitter<StoreEvents> {
   number(space: string, name: string, first: number, usable: (n: number) => boolean = () => true): number {
     const known = this.#ledger.numbers.get(`${space}/${name}`);
     if (known !== undefined) return known;
-    const taken = new Set([...this.#ledger.numbers].filter(([key]) => key.startsWith(`${space}/`)).map(([, n]) => n));
-    let n = first;
-    while (taken.has(n) || !usable(n)) n++;
+    const n = this.#ledger.numbers.free(space, first, usable);
     if (!this.#chosen) this.#commit([], { numbers: [[`${space}/${name}`, n]] });
     else {
       this.#chosen.push([`${space}/${name}`, n]);

@@ -5,6 +5,7 @@ import type { Proto } from './flow.js';
 import { until } from './lab.js';
 import type { Tally } from './load.js';
 import { type Caller, callersOf } from './mesh-callers.js';
+import { changeCases } from './mesh-changes.js';
 import { datagrams } from './mesh-datagrams.js';
 import { drains } from './mesh-drains.js';
 import { healthCases } from './mesh-health.js';
@@ -171,6 +172,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     }
 
     schedulerCases(lab, of);
+    changeCases(lab, of);
     // What a probe sees depends on neither kernel nor family.
     if (of === 4 && !inGuest()) healthCases(lab, of);
   }

@@ -191,9 +191,14 @@ export class MeshLab {
   }
 
   /** The control plane says to all others whether a node lives. @param others that have an agent */
-  async declare(node: NodeNumber, alive: boolean, others: readonly NodeNumber[] = NODES): Promise<void> {
-    const value = { ...this.nodeRow(node), alive };
-    const row = { table: 'nodes', op: 'set', key: `n${node}`, node: `n${node}`, ltime: ++this.#said, value };
+  declare(node: NodeNumber, alive: boolean, others: readonly NodeNumber[] = NODES): Promise<void> {
+    return this.sayNode(node, { ...this.nodeRow(node), alive }, others);
+  }
+
+  /** The control plane says to all others what a node is; undefined: it is gone. @param others that have an agent */
+  async sayNode(node: NodeNumber, value: Row | undefined, others: readonly NodeNumber[] = NODES): Promise<void> {
+    const what = value ? { op: 'set', value } : { op: 'delete' };
+    const row = { table: 'nodes', key: `n${node}`, node: `n${node}`, ltime: ++this.#said, ...what };
     const body = `${JSON.stringify(row)}\n`;
     await Promise.all(others.filter((i) => i !== node).map((i) => this.api(i).post(`/v1/gossip?${WAIT}`, body)));
   }

@@ -4,7 +4,7 @@ import { Reservations } from '../../src/agent/reservations.js';
 import { codeOf } from '../../src/base/errors.js';
 import type { PortAsked } from '../../src/kernel/real/reserve.js';
 import { type PortHolder, type Span, takes } from '../../src/model/published.js';
-import { PORT_SPACE } from '../../src/state/record.js';
+import { PORT_SPACE } from '../../src/state/numbers.js';
 import { StoreRig } from '../support/store.js';
 
 /** A node's sockets in memory: programs that listen, connections, and what the agent holds. */

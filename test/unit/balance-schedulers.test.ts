@@ -85,7 +85,10 @@ test('affinity: persistence of ipvs; of nft a rule that remembers, and its set, 
 });
 
 test('prefer local: those elsewhere drain while one here takes connections', (t) => {
-  const backend = (ip: string, local: boolean, weight: number) => ({ ip, mac: '02:42:00:00:00:01', local, weight });
+  const backend = (ip: string, local: boolean, weight: number) => ({
+    ...{ ip, id: 1, mac: '02:42:00:00:00:01' },
+    ...{ local, weight },
+  });
   const service = (preferLocal: boolean) => {
     const { services } = wishOf({
       networks: { a: { subnets: ['10.20.0.0/24'], vni: 4096 } },

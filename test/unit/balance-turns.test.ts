@@ -42,17 +42,40 @@ test('shares are within one slot of the weights, and nobody is left out', (t) =>
 test('a round of turns gives each its share, spread out', (t) => {
   fc.assert(
     fc.property(weights, (weights) => {
-      t.deepEqual(counts(turnsOf(ids(weights.length), weights), weights.length), sharesOf(weights));
+      t.deepEqual(counts(turnsOf(ids(weights.length), weights, 1), weights.length), sharesOf(weights));
     }),
   );
-  const heavy = turnsOf(ids(2), [1, 3]).join('');
+  const heavy = turnsOf(ids(2), [1, 3], 1).join('');
   t.true('00100010001'.includes(heavy) || '11101110'.includes(heavy), heavy);
-  t.is(new Set(turnsOf(ids(5), [1, 1, 1, 1, 1])).size, 5);
+  t.is(new Set(turnsOf(ids(5), [1, 1, 1, 1, 1], 1)).size, 5);
 });
 
 test('which backend comes first depends on who takes part', (t) => {
-  const firsts = Array.from({ length: 64 }, (_, i) => turnsOf([...ids(3), 0x0a000100 + i], [1, 1, 1, 1])[0]);
+  const firsts = Array.from({ length: 64 }, (_, i) => turnsOf([...ids(3), 0x0a000100 + i], [1, 1, 1, 1], 1)[0]);
   t.is(new Set(firsts).size, 4);
+});
+
+test('where every connection comes after a change, each backend has its share of them', (t) => {
+  // Every change lets the kernel count from 0 again: the first in turn gets the connection.
+  for (const step of [1, 2, 3, 7, 10]) {
+    for (const states of [
+      [[1, 1, 1, 1]],
+      [
+        [1, 1, 1, 1],
+        [1, 1, 1],
+      ],
+      [
+        [1, 1, 1, 1],
+        [1, 1, 1, 2],
+      ],
+    ]) {
+      const firsts = Array.from({ length: 120 }, (_, i) => {
+        const weights = states[i % states.length] as number[];
+        return turnsOf(ids(weights.length), weights, 1000 + i * step)[0] as number;
+      });
+      for (const n of counts(firsts, 4).slice(0, 3)) t.true(n >= 20 && n <= 45, `${n} of 120, step ${step}: ${states}`);
+    }
+  }
 });
 
 test('a hash table gives each backend its share and barely changes with one more', (t) => {

@@ -1,5 +1,5 @@
 import type { InspectRow, Listing } from '../../api/agent.js';
-import { backendId, backendsOf, IPPROTO } from '../../balance/backends.js';
+import { backendIds, IPPROTO } from '../../balance/backends.js';
 import { WeftError } from '../../base/errors.js';
 import type { Ip } from '../../base/ip.js';
 import type { Flow } from '../../codec/conntrack.js';
@@ -135,7 +135,7 @@ class Directory {
     const id = `${service} ${network}`;
     let known = this.#backends.get(id);
     if (!known) {
-      known = new Map(backendsOf(this.world.wish, service, network, 4).map(({ ip }) => [backendId(ip), ip]));
+      known = new Map([...backendIds(this.world.wish, service, network)].map(([ip, id]) => [id, ip]));
       this.#backends.set(id, known);
     }
     return known;

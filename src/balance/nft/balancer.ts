@@ -5,7 +5,7 @@ import type { Scheduler } from '../../model/service.js';
 import { hex, TableWriter, words } from '../../network/bridge-table.js';
 import { LIBERAL, TCP_MEMORY, UDP_MEMORY } from '../../network/sysctls.js';
 import type { Backend, Frontend } from '../backends.js';
-import { backendId, isActive, keepsDatagrams } from '../backends.js';
+import { isActive, keepsDatagrams, lastChange } from '../backends.js';
 import type { Balancer } from '../balancer.js';
 import { frontendKey } from '../frontend.js';
 import { schedulerOf } from '../schedulers.js';
@@ -40,12 +40,13 @@ export const nft: Balancer = {
     const active = backends.filter(isActive);
     const { affinity } = service.spec;
     if (affinity > 0 && active.length > 0) stickySets(w, arena, of);
-    const hashed = HASHED.has(schedulerOf(world.balancer, service));
-    const turns = active.length === 0 ? [] : turnsFor(schedulerOf(world.balancer, service), active);
+    const scheduler = schedulerOf(world.balancer, service);
+    const hashed = HASHED.has(scheduler);
+    const turns = active.length === 0 ? [] : turnsFor(scheduler, active, lastChange(world.wish, service));
     for (const frontend of frontends) {
       if (tracked && !arena.ingress) clientSide(w, of, frontend, backends);
       for (const backend of backends) {
-        const key = frontendKey(of, frontend, [['mark', backendId(backend.ip)]]);
+        const key = frontendKey(of, frontend, [['mark', backend.id]]);
         const maps = isActive(backend) ? ['live'] : keepsDatagrams(service) ? ['drain', 'stay'] : ['drain'];
         for (const map of maps) w.element(`${map}${of}`, key, hex('ether_addr', backend.mac));
         if (affinity > 0 && isActive(backend)) w.element(`keeps${of}`, key);
@@ -79,11 +80,11 @@ export const nft: Balancer = {
 const HASHED: ReadonlySet<Scheduler> = new Set(['sh', 'mh']);
 
 /** Ids of backends by slot: in the order of their turns, or as the hash of a client finds them. */
-function turnsFor(scheduler: Scheduler, active: readonly Backend[]): number[] {
-  const ids = active.map(({ ip }) => backendId(ip));
+function turnsFor(scheduler: Scheduler, active: readonly Backend[], revision: number): number[] {
+  const ids = active.map(({ id }) => id);
   const weights = active.map(({ weight }) => (scheduler === 'rr' ? 1 : weight));
   const names = active.map(({ ip }) => ip);
-  const turns = HASHED.has(scheduler) ? tableOf(names, weights) : turnsOf(ids, weights);
+  const turns = HASHED.has(scheduler) ? tableOf(names, weights) : turnsOf(ids, weights, revision);
   return turns.map((i) => ids[i] as number);
 }
 
