@@ -39,7 +39,9 @@ export class Flow {
       socket.on('connect', () => this.#wake());
       await this.#until(() => !socket.connecting, timeoutMs);
     } else {
-      const socket = dgram.createSocket(net.isIPv6(this.host) ? 'udp6' : 'udp4');
+      const type = net.isIPv6(this.host) ? 'udp6' : 'udp4';
+      // As TCP has it: flows to different servers may share a port that was asked for.
+      const socket = dgram.createSocket({ type, reuseAddr: this.localPort > 0 });
       this.#socket = socket.on('error', fail).on('message', take);
       socket.bind(this.localPort);
       await once(socket, 'listening');
@@ -48,8 +50,9 @@ export class Flow {
     }
   }
 
-  /** Sends and returns what comes back. @throws the flow's error */
+  /** Sends and returns what comes back. @throws the flow's error; that of a datagram does not end a flow */
   async say(bytes: Buffer, timeoutMs: number): Promise<string> {
+    if (this.proto === 'udp') this.#failure = undefined;
     if (this.#failure) throw this.#failure;
     const socket = this.#socket as net.Socket & dgram.Socket;
     if (this.proto === 'tcp') socket.write(bytes);

@@ -8,6 +8,7 @@ import { type Caller, callersOf } from './mesh-callers.js';
 import { changeCases } from './mesh-changes.js';
 import { datagrams } from './mesh-datagrams.js';
 import { drains } from './mesh-drains.js';
+import { flushScene } from './mesh-flush.js';
 import { healthCases } from './mesh-health.js';
 import {
   appAddress,
@@ -21,11 +22,16 @@ import {
   underlay,
   VIP,
 } from './mesh-lab.js';
+import { memoryScene } from './mesh-memory.js';
+import { numberScenes } from './mesh-numbers.js';
 import { publishScenes } from './mesh-publish.js';
+import { removalScenes } from './mesh-removal.js';
 import { byReplica, schedulerCases } from './mesh-schedulers.js';
+import { Standing } from './mesh-standing.js';
 import { countsWhatItSends } from './mesh-stats.js';
+import { wireScenes } from './mesh-wire.js';
 import { inGuest, type Need, needs } from './needs.js';
-import { PATIENCE_MS, type Traffic } from './traffic-port.js';
+import { PATIENCE_MS } from './traffic-port.js';
 
 const PROTOS: readonly Proto[] = ['tcp', 'udp'];
 const NEEDS: readonly Need[] = [
@@ -46,33 +52,6 @@ function evenly(names: readonly string[], seen: string, times: number): Tally {
   return Object.fromEntries(names.map((name) => [`${name} ${seen}`, times]));
 }
 
-/** Flows that stay, some of each caller and protocol. */
-class Standing {
-  readonly #flows: { name: string; from: Traffic; id: string; proto: Proto }[] = [];
-
-  constructor(readonly lab: MeshLab) {}
-
-  async open(callers: readonly Caller[], each: number): Promise<void> {
-    for (const caller of callers) {
-      for (const proto of PROTOS) {
-        for (let i = 0; i < each; i++) {
-          const id = `${caller.name} ${proto} ${i}`;
-          const from = caller.from(this.lab);
-          await from.open(id, proto, caller.host, caller.port);
-          this.#flows.push({ name: id, from, id, proto });
-        }
-      }
-    }
-  }
-
-  /** One exchange on each: what each was told. */
-  async say(): Promise<{ name: string; proto: Proto; text: string }[]> {
-    const out = [];
-    for (const { name, from, id, proto } of this.#flows) out.push({ name, proto, text: await from.say(id) });
-    return out;
-  }
-}
-
 /**
  * What the mesh promises, whatever the balancer. One world, built once: making it costs a guest 20 s. The order matters:
  * each test leaves three active replicas behind. What does not depend on the family is asked of IPv4 alone.
@@ -86,6 +65,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
 
   t.test('three agents come up', async (t) => {
     await lab.network();
+    if (lb === 'ipvs') lab.sh(lab.netns(1), FOREIGN_SERVERS);
     await lab.up();
     for (const i of NODES) {
       const status = await lab.api(i).get<Record<string, unknown>>('/v1/status');
@@ -93,6 +73,14 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
       t.equal(status.phase, 'ready', `node ${i}: ${JSON.stringify(status.troubles)}`);
     }
   });
+
+  if (families.length > 1 && !inGuest()) {
+    wireScenes(t, lab);
+    numberScenes(t, lab);
+    removalScenes(t, lab, callers);
+    flushScene(t, lab);
+    memoryScene(t, lab);
+  }
 
   t.test('tasks remember idle and half-closed connections for longer than keep-alive needs', async (t) => {
     const conntrack = (name: string) => lab.sysctl(lab.pin(1, 'b1'), `net/netfilter/nf_conntrack_tcp_${name}`)?.trim();
@@ -325,8 +313,13 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
       t.notMatch(rules, /WEFT-(?!USER)/, `rules of node ${i}`);
       t.notMatch(lab.sh(lab.netns(i), 'ip -o link'), /weft/, `links of node ${i}`);
     }
+    if (lb === 'ipvs') t.match(lab.sh(lab.netns(1), 'ipvsadm -Sn'), SAVED_SERVERS, 'what is not weft’s stays');
   });
 }
+
+/** Virtual servers of somebody else in the node's own namespace. */
+const FOREIGN_SERVERS = 'ipvsadm -A -t 192.0.2.1:80 -s rr; ipvsadm -a -t 192.0.2.1:80 -r 192.0.2.2:80 -g -w 3';
+const SAVED_SERVERS = /^-A -t 192\.0\.2\.1:80 -s rr\n-a -t 192\.0\.2\.1:80 -r 192\.0\.2\.2:80 -g -w 3\n$/;
 
 const ADOPTED = /^adopted [1-9]\d* objects, 0 changes$/;
 

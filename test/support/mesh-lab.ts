@@ -19,6 +19,7 @@ export const VIP = { 4: '10.20.0.200', 6: 'fd20::200' } as const;
 /** Published, TCP and UDP; the tasks listen on TARGET. */
 export const PUBLISHED = 8080;
 export const TARGET = 80;
+export const PLAIN_PORTS = (['tcp', 'udp'] as const).map((proto) => ({ published: PUBLISHED, target: TARGET, proto }));
 /** Of each agent, at 127.0.0.1 of its node. */
 export const METRICS_PORT = 9464;
 export const CLIENT = { 4: '192.168.70.1', 6: '2001:db8:70::1' } as const;
@@ -234,7 +235,7 @@ export class MeshLab {
   }
 
   #web(): Row {
-    return { networks: ['app'], vips: { app: this.#each((of) => VIP[of]) }, publish: PUBLISH };
+    return { networks: ['app'], vips: { app: this.#each((of) => VIP[of]) }, publish: PLAIN_PORTS };
   }
 
   /** A node's own wish. */
@@ -260,5 +261,3 @@ const SUBNETS = {
   app: { 4: '10.20.0.0/24', 6: 'fd20::/64' },
   ingress: { 4: '10.0.0.0/24', 6: 'fd00::/64' },
 } as const;
-
-const PUBLISH = (['tcp', 'udp'] as const).map((proto) => ({ published: PUBLISHED, target: TARGET, proto }));

@@ -109,6 +109,8 @@ export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
       t.same(await outside(proto, 1, ADDRESSED, 3), evenly(ALL, client, 3), `${proto}: of an address`);
       t.same(await outside(proto, 2, ADDRESSED, 2), { [`b3 ${client}`]: 2 }, `${proto}: the same number of another`);
       t.same(await outside(proto, 3, ADDRESSED, 2), REFUSED, `${proto}: other addresses are closed`);
+      if (of === 4)
+        t.same(await lab.onNode(1).ask(proto, '127.0.0.1', ADDRESSED, 2), REFUSED, `${proto}: 127.0.0.1 too`);
       t.same(await outside(proto, 1, LOCAL, 4), evenly(['b1', 'b2'], client, 4), `${proto}: tasks of node 1 only`);
       t.same(await outside(proto, 2, LOCAL, 2), { [`b3 ${client}`]: 2 }, `${proto}: tasks of node 2 only`);
       t.same(await outside(proto, 3, LOCAL, 2), REFUSED, `${proto}: a node without one`);

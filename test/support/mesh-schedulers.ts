@@ -87,8 +87,10 @@ export function schedulerCases(lab: MeshLab, of: Family): void {
   t.test('affinity: a client stays with its replica until that drains, or has been away too long', async (t) => {
     await lab.service({ affinity: 3600 });
     for (const from of [lab.container(1), lab.container(3)]) {
-      const tally = byReplica(await from.ask('tcp', VIP[of], TARGET, 12));
-      t.equal(Object.keys(tally).length, 1, `${from.name}: ${JSON.stringify(tally)}`);
+      for (const proto of ['tcp', 'udp'] as const) {
+        const tally = byReplica(await from.ask(proto, VIP[of], TARGET, 12));
+        t.equal(Object.keys(tally).length, 1, `${from.name}, ${proto}: ${JSON.stringify(tally)}`);
+      }
     }
     const [kept] = Object.keys(await through(2, 12));
     t.same(await through(2, 6), { [kept as string]: 6 }, 'from outside');

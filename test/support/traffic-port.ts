@@ -47,8 +47,9 @@ export class Traffic {
     });
   }
 
-  async serve(port: number): Promise<void> {
-    await this.send({ do: 'serve', name: this.name, port });
+  /** @param name what the answers say */
+  async serve(port: number, name = this.name): Promise<void> {
+    await this.send({ do: 'serve', name, port });
   }
 
   async deafen(port: number): Promise<void> {
@@ -71,8 +72,9 @@ export class Traffic {
     return { tally, ms };
   }
 
-  async open(flow: string, proto: Proto, host: string, port: number): Promise<void> {
-    await this.send({ do: 'open', flow, proto, host, port });
+  /** @param localPort where it matters; else one of its own */
+  async open(flow: string, proto: Proto, host: string, port: number, localPort?: number): Promise<void> {
+    await this.send({ do: 'open', flow, proto, host, port, ...(localPort && { localPort }) });
   }
 
   /** One exchange on a flow that stays: the answer, or the errno. */

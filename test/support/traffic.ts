@@ -11,13 +11,16 @@ import { count, type Failure, Load, type Tally, together } from './load.js';
  */
 
 export type TrafficRequest =
-  /** Answer `NAME CLIENT-ADDRESS` on a TCP and a UDP port; a TCP client that sends `big N` gets N bytes. */
+  /**
+   * Answer `NAME CLIENT-ADDRESS` on a TCP and a UDP port; a TCP client that sends `big N` gets N bytes, and one that asks
+   * `GET /N` the same by HTTP.
+   */
   | { do: 'serve'; name: string; port: number }
   | { do: 'deafen'; port: number }
   /** `times` new flows, one after the other. */
   | { do: 'ask'; proto: Proto; host: string; port: number; times: number; timeoutMs: number }
-  /** A flow that stays. */
-  | { do: 'open'; flow: string; proto: Proto; host: string; port: number }
+  /** A flow that stays. Several may share a local port, if they lead elsewhere. */
+  | { do: 'open'; flow: string; proto: Proto; host: string; port: number; localPort?: number }
   | { do: 'say'; flow: string; timeoutMs: number; bytes?: number }
   | { do: 'close'; flow: string }
   | { do: 'download'; host: string; port: number; bytes: number; timeoutMs: number }
@@ -58,9 +61,10 @@ async function serve(name: string, port: number): Promise<void> {
     connections.add(socket);
     socket.on('error', () => {}).on('close', () => connections.delete(socket));
     socket.on('data', (bytes) => {
-      const big = /^big (\d+)/.exec(bytes.toString('latin1'));
+      const [, get, big] = /^(?:GET \/(\d+)|big (\d+))/.exec(bytes.toString('latin1')) ?? [];
       const seen = socket.remoteAddress?.replace('::ffff:', '');
-      socket.write(big ? Buffer.alloc(Number(big[1])) : `${name} ${seen}`);
+      if (get) socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${get}\r\n\r\n`);
+      socket.write(get || big ? Buffer.alloc(Number(get ?? big)) : `${name} ${seen}`);
     });
   });
   tcp.listen({ host: '::', port, backlog: 512 });
@@ -122,7 +126,7 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
     case 'ask':
       return ask(request);
     case 'open': {
-      const flow = new Flow(request.proto, request.host, request.port, localPort());
+      const flow = new Flow(request.proto, request.host, request.port, request.localPort ?? localPort());
       flows.set(request.flow, flow);
       await flow.open(5000);
       return {};
