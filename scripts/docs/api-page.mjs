@@ -8,7 +8,8 @@ HTTP/1.1 over the agent's unix socket, JSON in and out. \`GET /v1/openapi.json\`
 
 - The API is declarative: a PUT states what shall be, and stating it again changes nothing, not even the revision. It
   answers as soon as the change is on disk, 201 for a new object and 200 for one that was there; with \`?wait=applied\`
-  it answers when the kernel shows it.
+  it answers when the kernel shows it and names are answered accordingly. What fails is tried again meanwhile; when the
+  time is up the answer is 504 with what stands in the way, and the change stays and is tried on.
 - Every object comes with its \`origin\`, its \`revision\` and a \`status\` of \`phase\`, \`revision\`, \`since\`, and
   \`reason\` and \`hint\` where something is wrong. A PUT or DELETE with \`If-Match: REVISION\` is refused (412) when the
   object has changed since.

@@ -92,6 +92,15 @@ export class Names implements NamesPort {
     return this.#files.trouble(sandbox) ?? this.resolver.trouble(sandbox);
   }
 
+  isTold(revision: number): boolean {
+    return this.resolver.isTold(revision);
+  }
+
+  onTold(listener: () => void): () => void {
+    this.resolver.on('told', listener);
+    return () => this.resolver.off('told', listener);
+  }
+
   /** Every sandbox in trouble, but those that a pass has not come to yet. */
   troubles(appliedRevision: number): { object: string; message: string }[] {
     return [...this.options.wish().sandboxes.values()].flatMap((sandbox) => {

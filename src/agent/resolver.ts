@@ -45,6 +45,8 @@ export interface ResolverKeeperOptions {
 interface KeeperEvents {
   /** Where the resolver listens in these sandboxes has changed, or it listens there again. */
   listening: [sandboxes: string[]];
+  /** It has the names of a newer wish. */
+  told: [];
   /** `sandbox` is '' for what concerns the resolver itself. */
   trouble: [sandbox: string, message: string];
 }
@@ -68,6 +70,8 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   #failures = 0;
   /** The next message is the whole view. */
   #whole = true;
+  /** Revision of the wish whose names it has. */
+  #toldRevision = 0;
   #work: Promise<void> | undefined;
   #looking: NodeJS.Timeout | undefined;
   readonly #stop = new AbortController();
@@ -75,6 +79,8 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
 
   constructor(readonly options: ResolverKeeperOptions) {
     super();
+    // Every request that waits for its change to be applied listens.
+    this.setMaxListeners(0);
     this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox), options.ttl);
     const { runDir, logLevel } = options;
     this.#client = new ResolverClient({
@@ -138,6 +144,15 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
     if (sandboxes.length === 0 && this.#errors.size === 0) return;
     this.#view.lookAgain(sandboxes);
     this.#kick();
+  }
+
+  /**
+   * Does it answer as of this revision of the wish? While there is no connection nothing is waited for: a resolver that is
+   * reached, or started, is given the whole view of that time first.
+   */
+  isTold(revision: number): boolean {
+    if (!this.#client.connected || this.#toldRevision >= revision) return true;
+    return this.#work === undefined && !this.#pending;
   }
 
   /** Where it listens, as last known; undefined while this agent has never been told. */
@@ -216,16 +231,23 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
     if (!this.#client.connected && !(await this.#reach())) return;
     this.#unreachable = '';
     const wish = this.options.wish();
+    if (await this.#send(wish)) this.#toldRevision = wish.revision;
+    this.emit('told');
+  }
+
+  /** @returns whether it has all names of the wish now */
+  async #send(wish: Wish): Promise<boolean> {
     if (this.#whole) {
       this.#took(await this.#client.sendView(this.#view.whole(wish)));
       this.#whole = false;
-      return;
+      return true;
     }
     const patch = this.#view.patch(wish);
-    if (!patch) return;
+    if (!patch) return true;
     const reply = await this.#client.sendPatch(patch);
     if (reply.op === 'applied') this.#took(reply);
     else this.#whole = true;
+    return !this.#whole;
   }
 
   async #reach(): Promise<boolean> {

@@ -9,6 +9,8 @@ import type { Route } from './router.js';
 /** Between two counts, milliseconds; where one takes long, ten times as long. */
 const POLL_MS = 100;
 const REST = 10;
+/** Who says that none is left has found none twice: one that is half open counts when it is established, at the next look. */
+const LOOKS = 2;
 /** How long undrain waits when not told, milliseconds. */
 const UNDRAIN_MS = 10_000;
 
@@ -40,12 +42,13 @@ async function drain(agent: AgentPort, request: Request): Promise<Reply> {
   store.drain(backends, { until });
   const isApplied = applied(agent);
   let left = 0;
-  for (;;) {
+  for (let none = 0; ; ) {
     // Counted before, connections may have come since.
     const counts = isApplied();
     const began = Date.now();
     left = await agent.connections(backends);
-    if ((counts && left === 0) || !(await rest(request, until, REST * (Date.now() - began)))) break;
+    none = counts && left === 0 ? none + 1 : 0;
+    if (none === LOOKS || !(await rest(request, until, REST * (Date.now() - began)))) break;
   }
   return answer(agent, backends, isApplied(), { left, until: new Date(until).toISOString() });
 }
@@ -70,7 +73,7 @@ function drainOf({ store }: AgentPort, backends: readonly Backend[]): number {
 /** Does the kernel show the wish as it is now? */
 function applied({ store, loop }: AgentPort): () => boolean {
   const { revision } = store;
-  return () => loop.appliedRevision >= revision;
+  return () => loop.isApplied(revision);
 }
 
 /** Waits some time. @returns false where there is none left, or nobody listens any more */

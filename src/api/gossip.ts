@@ -8,8 +8,8 @@ import { type GossipRow, parseGossipRow } from '../state/gossip.js';
 import type { Mutation } from '../state/wish.js';
 import type { AgentPort } from './agent.js';
 import { numberParam, type Request } from './http.js';
-import { waitIfAsked } from './objects.js';
 import type { Route } from './router.js';
+import { WAIT, waitIfAsked } from './wait.js';
 
 export function gossipRoutes(agent: AgentPort): Route[] {
   return [
@@ -17,7 +17,7 @@ export function gossipRoutes(agent: AgentPort): Route[] {
       method: 'POST',
       path: '/v1/gossip',
       summary: 'table updates from the control plane, NDJSON; one body is one change',
-      query: { wait: '`applied`: answer when the kernel shows it', timeoutMs: 'how long to wait' },
+      query: { wait: WAIT.wait, timeoutMs: WAIT.timeoutMs },
       run: async (request) => {
         const rows = await readRows(request);
         const changed = agent.store.gossip(rows);

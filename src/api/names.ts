@@ -28,6 +28,10 @@ export interface NamesPort {
   /** Names of the networks that sandboxes here are on, and whether the resolver has them. */
   list(): Promise<InspectRow[]>;
   query(sandbox: string, name: string, type: string): Promise<DnsAnswer>;
+  /** Are names answered as of this revision of the wish? */
+  isTold(revision: number): boolean;
+  /** @returns ends it */
+  onTold(listener: () => void): () => void;
 }
 
 /** Before the route of the other views: its pattern would match too. */

@@ -2,10 +2,11 @@ import { WeftError } from '../base/errors.js';
 import { BODIES, SINGULAR, type Stored, TABLES, type Table } from '../model/registry.js';
 import { missing } from '../state/check.js';
 import type { AgentPort } from './agent.js';
-import { flagParam, ifMatch, jsonBody, numberParam, type Reply, type Request } from './http.js';
+import { flagParam, ifMatch, jsonBody, type Reply, type Request } from './http.js';
 import { networkCounts, networkDetail } from './network-view.js';
 import type { Route } from './router.js';
 import { withPorts } from './taken.js';
+import { type Named, WAIT, waitIfAsked } from './wait.js';
 
 /** An object as the API shows it. @param whole with what only a look at this one object shows */
 export function shown(agent: AgentPort, stored: Stored, whole: boolean): Record<string, unknown> {
@@ -48,13 +49,6 @@ export function objectRoutes(agent: AgentPort): Route[] {
   ]);
 }
 
-/** Query of whatever changes the wish. */
-export const WAIT = {
-  wait: '`applied`: answer when the kernel shows it',
-  timeoutMs: 'how long to wait, 10000 when not given',
-  dryRun: 'check only',
-};
-
 function list(agent: AgentPort, table: Table): Reply {
   const rows = [...(agent.store.wish[table].values() as Iterable<Stored>)].map((stored) => shown(agent, stored, false));
   return { body: { revision: agent.store.revision, items: rows } };
@@ -73,7 +67,7 @@ async function put(agent: AgentPort, table: Table, request: Request): Promise<Re
   const options = { ifMatch: ifMatch(request), dryRun: flagParam(request, 'dryRun') };
   const surroundings = table === 'networks' && { surroundings: await agent.surroundings() };
   const { stored, created } = await putObject(agent, table, id, body, { ...options, ...surroundings });
-  if (!options.dryRun) await waitIfAsked(agent, request, table, id);
+  if (!options.dryRun) await waitIfAsked(agent, request, [{ table, id }], stored.revision);
   const reply = shown(agent, stored as Stored, true);
   return { status: created ? 201 : 200, body: reply, headers: { etag: `"${stored.revision}"` } };
 }
@@ -104,46 +98,8 @@ async function remove(agent: AgentPort, table: Table, request: Request): Promise
   const id = request.params.id as string;
   const dryRun = flagParam(request, 'dryRun');
   agent.store.remove(table, id, { ifMatch: ifMatch(request), dryRun });
-  if (!dryRun) await waitIfAsked(agent, request, table, id);
+  if (!dryRun) await waitIfAsked(agent, request);
   return { body: { id, revision: agent.store.revision } };
-}
-
-/** `?wait=applied`: until the kernel shows it. @throws WEFT_TIMEOUT naming what stands in the way */
-export async function waitIfAsked(agent: AgentPort, request: Request, table?: Table, id?: string): Promise<void> {
-  const wait = request.query.get('wait');
-  if (wait === null) return;
-  if (wait !== 'applied')
-    throw new WeftError('WEFT_INVALID_ARGUMENT', `wait="${wait}" is unknown`, 'wait=applied is what there is');
-  const timeoutMs = numberParam(request, 'timeoutMs', 10_000);
-  const revision = agent.store.revision;
-  const done = () => {
-    const stored = table && id ? (agent.store.get(table, id) as Stored | undefined) : undefined;
-    const { phase } = stored ? agent.statusOf(stored) : { phase: 'ready' };
-    return agent.loop.appliedRevision >= revision && phase !== 'pending' && phase !== 'degraded';
-  };
-  await new Promise<void>((resolve, reject) => {
-    const finish = () => {
-      if (!done()) return;
-      clearTimeout(timer);
-      agent.loop.off('pass', finish);
-      resolve();
-    };
-    const timer = setTimeout(() => {
-      agent.loop.off('pass', finish);
-      const stored = table && id ? (agent.store.get(table, id) as Stored | undefined) : undefined;
-      const reason = stored ? agent.statusOf(stored).reason : undefined;
-      reject(
-        new WeftError(
-          'WEFT_TIMEOUT',
-          `not applied within ${timeoutMs} ms${reason ? `: ${reason}` : ''}`,
-          'weft status shows what is in the way',
-        ),
-      );
-    }, timeoutMs);
-    agent.loop.on('pass', finish);
-    finish();
-    if (!done()) agent.loop.hurry();
-  });
 }
 
 /** Routes that take or give the wish as a whole. */
@@ -162,7 +118,7 @@ export function wishRoutes(agent: AgentPort): Route[] {
         const change = () => agent.store.replace(bodies, { prune, dryRun: true, surroundings });
         const commit = () => agent.store.replace(bodies, { prune, dryRun, surroundings });
         const mutations = await withPorts(agent, change, commit);
-        if (!dryRun) await waitIfAsked(agent, request);
+        if (!dryRun) await waitIfAsked(agent, request, named(bodies));
         const changes = mutations.map((m) => ({
           verb: m.stored ? 'put' : 'remove',
           object: `${SINGULAR[m.table]}/${m.id}`,
@@ -197,6 +153,9 @@ function wishBodies(body: unknown): Partial<Record<Table, Record<string, unknown
   }
   return body as Partial<Record<Table, Record<string, unknown>>>;
 }
+
+const named = (bodies: ReturnType<typeof wishBodies>): Named[] =>
+  TABLES.flatMap((table) => Object.keys(bodies[table] ?? {}).map((id) => ({ table, id })));
 
 function exported(agent: AgentPort): Record<string, Record<string, unknown>> {
   const out: Record<string, Record<string, unknown>> = {};

@@ -6,8 +6,9 @@ import { type HostPort, hostPortSpec, sandboxPortBody } from '../model/service.j
 import { missing } from '../state/check.js';
 import type { AgentPort } from './agent.js';
 import { flagParam, ifMatch, jsonBody, type Reply, type Request } from './http.js';
-import { putObject, WAIT, waitIfAsked } from './objects.js';
+import { putObject } from './objects.js';
 import type { Route } from './router.js';
+import { WAIT, waitIfAsked } from './wait.js';
 
 const PATH = '/v1/sandboxes/:id/ports/:proto/:published';
 
@@ -105,6 +106,6 @@ async function write(
   // The ports of the revision that was read are changed, whoever else is about it.
   const options = { ifMatch: ifMatch(request) ?? sandbox.revision, dryRun: flagParam(request, 'dryRun') };
   const { stored } = await putObject(agent, 'sandboxes', sandbox.id, { ...sandbox.spec, ports }, options);
-  if (!options.dryRun) await waitIfAsked(agent, request, 'sandboxes', sandbox.id);
+  if (!options.dryRun) await waitIfAsked(agent, request, [sandbox], stored.revision);
   return stored;
 }

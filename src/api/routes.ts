@@ -6,11 +6,12 @@ import { drainRoutes } from './drain.js';
 import { gossipRoutes } from './gossip.js';
 import { numberParam, type Request } from './http.js';
 import { nameRoutes } from './names.js';
-import { objectRoutes, waitIfAsked, wishRoutes } from './objects.js';
+import { objectRoutes, wishRoutes } from './objects.js';
 import { openapi } from './openapi.js';
 import { portRoutes } from './ports.js';
 import type { Route } from './router.js';
 import { statsRoutes } from './stats.js';
+import { waitIfAsked } from './wait.js';
 
 /** Every route of the socket; docs/api.md and OpenAPI are made from this list. */
 export function allRoutes(agent: AgentPort): Route[] {

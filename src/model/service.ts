@@ -69,7 +69,13 @@ export const serviceBody = z
       .enum(['preserve', 'snat'])
       .default('preserve')
       .describe('`snat`: backends see the node (published ports) or the gateway of the network (VIP) instead'),
-    drain: z.int().min(0).default(30).describe('seconds that connections may take to end'),
+    drain: z
+      .int()
+      .min(0)
+      .default(30)
+      .describe(
+        'seconds that connections may take to end when backends are drained; `state: draining` waits without end',
+      ),
     udpDrain: z
       .enum(['move', 'keep'])
       .default('move')

@@ -33,6 +33,12 @@ interface LoopEvents {
   trouble: [trouble: Trouble];
 }
 
+/** Revisions of the wish: those after the first, up to the second. */
+interface Span {
+  after: number;
+  upTo: number;
+}
+
 interface Failing {
   ns: string;
   kind: string;
@@ -42,6 +48,16 @@ interface Failing {
   since: number;
   attempts: number;
   nextAt: number;
+  /** Revisions with which the wish changed here, and which are not in the kernel therefore. */
+  blocks?: Span | undefined;
+}
+
+type Failure = Pick<Failing, 'ns' | 'kind' | 'key' | 'owner' | 'error'>;
+
+/** What changes of the wish brought to a pass. */
+interface Wished {
+  dirt: Dirt;
+  revisions: Span;
 }
 
 /**
@@ -53,6 +69,7 @@ const COALESCE_MS = 20;
 const SWEEP_MS = 30_000;
 /** In place of a key: all that is in a scope. */
 const WHOLE = '';
+const NOTHING: Span = { after: 0, upTo: 0 };
 const BACKOFF_MS = [200, 500, 1000, 2000, 5000, 10_000, 30_000] as const;
 
 /** Runs passes, one at a time, whenever something is dirty; keeps what failed and tries it again with backoff. */
@@ -75,7 +92,7 @@ export class Loop extends EventEmitter<LoopEvents> {
   clashes: Clash[] = [];
   /** Passes run and operations sent since the start. */
   readonly counters = { passes: 0, operations: 0, drifts: 0 };
-  /** Revision of the wish that the desired objects stand for, and the last one that a whole pass has applied. */
+  /** Revision of the wish that the desired objects stand for, and the last one that a whole pass has come to. */
   wishRevision = 0;
   appliedRevision = 0;
 
@@ -88,6 +105,8 @@ export class Loop extends EventEmitter<LoopEvents> {
     readonly refresh: () => Dirt = () => new Dirt(),
   ) {
     super();
+    // Every request that waits for a pass listens.
+    this.setMaxListeners(0);
   }
 
   /** The first pass compares everything; then the sweep begins. */
@@ -159,6 +178,25 @@ export class Loop extends EventEmitter<LoopEvents> {
     return [...this.#failing.values()];
   }
 
+  /** Does the kernel show what this revision of the wish changed? */
+  isApplied(revision: number): boolean {
+    return this.appliedRevision >= revision && this.obstacle(revision) === undefined;
+  }
+
+  /** What of a revision's change failed, or was not to be read, and has not been well since. What failed before it is no obstacle. */
+  obstacle(revision: number): Trouble | undefined {
+    for (const failing of this.#failing.values()) {
+      const { after, upTo } = failing.blocks ?? NOTHING;
+      if (after < revision && revision <= upTo) return failing;
+    }
+    return undefined;
+  }
+
+  /** A pass runs, or is due. */
+  get isBusy(): boolean {
+    return this.#running !== undefined || this.#isDue;
+  }
+
   /** Ends after the pass that runs; what is in the kernel stays as it is. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -199,16 +237,18 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.#dirt = new Dirt();
     this.#causes = new Set();
     this.#wishKeys = new Dirt();
-    const revision = this.wishRevision;
+    const revisions = { after: this.appliedRevision, upTo: this.wishRevision };
     this.kernel.begin();
     try {
       const result = await new Pass(this.kernel, this.desired, this.gate, dirt).run();
-      this.#account(result, causes, wished);
+      this.#account(result, causes, { dirt: wished, revisions });
       // Our own removals explain what they took along, so it is no drift.
       this.#dirt.merge(result.again);
       this.#wishKeys.merge(result.again);
-      if (result.again.scopes.size > 0) this.#urgent = true;
-      if (result.again.scopes.size === 0) this.appliedRevision = Math.max(this.appliedRevision, revision);
+      const isWhole = result.again.scopes.size === 0;
+      if (!isWhole) this.#urgent = true;
+      // What a pass that broke off was to do is still to be done.
+      else if (this.#postponed.length === 0) this.appliedRevision = Math.max(this.appliedRevision, revisions.upTo);
       this.emit('pass', result, causes);
     } catch (error) {
       // Not one scope but the pass broke off: look again, later, for the same reasons.
@@ -237,19 +277,22 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.emit('trouble', { owner: '', error: toWeftError(error), since: Date.now() });
   }
 
-  #account(result: PassResult, causes: ReadonlySet<Cause>, wished: Dirt): void {
+  #account(result: PassResult, causes: ReadonlySet<Cause>, wished: Wished): void {
     const dirt = result.looked;
+    // At the start all is new: what fails then is told by the object of the wish that it belongs to.
+    const blocked = causes.has('start') ? undefined : wished;
     this.counters.passes++;
     this.counters.operations += result.done.length;
     const now = Date.now();
     const failed = new Set<string>();
-    for (const { op, error } of result.failed) failed.add(this.#fail(op.ns, op.kind, op.key, op.owner, error, now));
-    for (const unread of result.unread) for (const id of this.#missed(unread, now)) failed.add(id);
-    for (const clash of result.clashes) {
-      failed.add(this.#fail(clash.ns, clash.kind, clash.key, clash.owner, clashError(clash), now));
-    }
+    const failures = [
+      ...result.failed.map(({ op, error }) => ({ ...op, error })),
+      ...result.unread.flatMap((unread) => this.#missed(unread)),
+      ...result.clashes.map((clash) => ({ ...clash, error: clashError(clash) })),
+    ];
+    for (const failure of failures) failed.add(this.#fail(failure, now, blocked));
     for (const op of result.done)
-      if (isDrift(op, causes, [wished, this.#wishKeys], this.#failing)) this.#drifted({ op, at: now });
+      if (isDrift(op, causes, [wished.dirt, this.#wishKeys], this.#failing)) this.#drifted({ op, at: now });
     this.#forgive(dirt, failed);
     const looked = ({ ns, kind, key }: Held | Clash) => covers(dirt, ns, kind, key);
     this.held = [...this.held.filter((h) => !looked(h)), ...result.held];
@@ -258,11 +301,11 @@ export class Loop extends EventEmitter<LoopEvents> {
   }
 
   /** Nothing is known of a scope: what the wish has there waits, and so does what may have to go. */
-  #missed({ ns, kind, keys, error }: Unread, now: number): string[] {
+  #missed({ ns, kind, keys, error }: Unread): Failure[] {
     const of = KINDS.get(kind) as Kind<unknown> | undefined;
     const owners = new Map<string, string>(keys === 'all' ? [[WHOLE, '']] : [...keys].map((key) => [key, '']));
     for (const { object, owner } of this.desired.in(ns, kind, keys)) owners.set(of?.key(object) ?? WHOLE, owner);
-    return [...owners].map(([key, owner]) => this.#fail(ns, kind, key, owner, error, now));
+    return [...owners].map(([key, owner]) => ({ ns, kind, key, owner, error }));
   }
 
   #drifted(drift: Drift): void {
@@ -270,12 +313,18 @@ export class Loop extends EventEmitter<LoopEvents> {
     this.emit('drift', drift);
   }
 
-  #fail(ns: string, kind: string, key: string, owner: string, error: WeftError, now: number): string {
+  /** @param wished where the wish changed, so that a failure there keeps the change from being applied */
+  #fail({ ns, kind, key, owner, error }: Failure, now: number, wished: Wished | undefined): string {
     const id = `${ns}|${kind}|${key}`;
     const before = this.#failing.get(id);
     const attempts = (before?.attempts ?? 0) + 1;
     const wait = BACKOFF_MS[Math.min(attempts, BACKOFF_MS.length) - 1] as number;
-    const failing = { ns, kind, key, owner, error, since: before?.since ?? now, attempts, nextAt: now + wait };
+    const since = before?.since ?? now;
+    const blocks =
+      wished && covers(wished.dirt, ns, kind, key)
+        ? { after: before?.blocks?.after ?? wished.revisions.after, upTo: wished.revisions.upTo }
+        : before?.blocks;
+    const failing: Failing = { ns, kind, key, owner, error, since, attempts, nextAt: now + wait, blocks };
     this.#failing.set(id, failing);
     if (before?.error.message !== error.message) this.emit('trouble', failing);
     return id;

@@ -245,6 +245,19 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     t.notMatch(readFileSync(join(n1.runDir, 'sandboxes/i1/hosts'), 'utf8'), /10\.20\.0\.13/);
   });
 
+  t.test('a name is answered as soon as its change is applied, and is gone as soon', limited, async (t) => {
+    const answered = async (name: string) => {
+      const path = `/v1/inspect/dns?sandbox=c1&name=${name}`;
+      return (await n1.api.get<{ records: { value: string }[] }>(path)).records.map(({ value }) => value);
+    };
+    const b2 = { addresses: ['10.20.0.22'], service: 'web' };
+    for (let i = 1; i <= 20; i++) {
+      await put(n1, 'endpoints/b2:app', { ...b2, aliases: ['second', `alias${i}`] });
+      t.same(await answered(`alias${i}`), ['10.20.0.22']);
+      t.notOk((await answered(`alias${i - 1}`)).includes('10.20.0.22'));
+    }
+  });
+
   t.test('port 53 is the container’s own to bind', limited, async (t) => {
     const udp = dgram.createSocket('udp4');
     udp.bind({ fd: socketIn(n1, 'c1', 'udp', 53) });

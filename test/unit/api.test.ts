@@ -1,8 +1,10 @@
+import { EventEmitter } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import type { AgentEvent, AgentPort } from '../../src/api/agent.js';
 import { ApiClient } from '../../src/api/client.js';
@@ -12,6 +14,7 @@ import { allRoutes } from '../../src/api/routes.js';
 import { ApiServer } from '../../src/api/server.js';
 import { codeOf, WeftError } from '../../src/base/errors.js';
 import { FakeKernel } from '../../src/kernel/fake/kernel.js';
+import { NODE_NS } from '../../src/objects/kind.js';
 import { KINDS } from '../../src/objects/registry.js';
 import { Desired, Dirt } from '../../src/reconcile/desired.js';
 import { Loop } from '../../src/reconcile/loop.js';
@@ -31,9 +34,13 @@ class ApiRig {
   readonly socket = join(this.dir, 'weft.sock');
   readonly client = new ApiClient(this.socket);
   readonly rig: StoreRig;
-  readonly loop = new Loop(new FakeKernel(), new Desired(KINDS), () => undefined);
+  readonly kernel = new FakeKernel();
+  readonly loop = new Loop(this.kernel, new Desired(KINDS), () => undefined);
   readonly listeners = new Set<(event: AgentEvent) => void>();
   readonly defects: string[] = [];
+  /** What the resolver knows, and that it knows more. */
+  toldRevision = Number.POSITIVE_INFINITY;
+  readonly told = new EventEmitter();
   readonly server: ApiServer;
 
   constructor(t: ExecutionContext) {
@@ -58,6 +65,15 @@ class ApiRig {
         revision: stored.revision,
         since: '',
       }),
+      names: {
+        list: async () => [],
+        query: () => Promise.reject(new WeftError('WEFT_NOT_FOUND', 'nobody is there')),
+        isTold: (revision) => this.toldRevision >= revision,
+        onTold: (listener) => {
+          this.told.on('told', listener);
+          return () => this.told.off('told', listener);
+        },
+      },
       surroundings: async () => NO_SURROUNDINGS,
       locationOf: (sandbox) => ({ path: `/run/${sandbox}`, files: `/run/files/${sandbox}` }),
       summary: async () => ({ node: 'n1', pid: 4711 }),
@@ -250,6 +266,56 @@ test('wait=applied answers when a pass has applied it, or with 504 when the time
   t.regex(await api.error('PUT', '/v1/sandboxes/c2?wait=soon', '{}'), /^400 .*wait="soon"/);
   t.regex(await api.error('PUT', '/v1/sandboxes/c3?wait=applied&timeoutMs=x', '{}'), /^400 .*timeoutMs/);
   t.is(api.loop.listenerCount('pass'), 0);
+});
+
+/** An agent whose loop makes a namespace of every sandbox, in a kernel that refuses some. */
+async function living(t: ExecutionContext, refused: (sandbox: string) => boolean): Promise<ApiRig> {
+  const api = await up(t);
+  const { loop } = api;
+  api.kernel.refuse = (op) => (refused(op.key) ? new WeftError('WEFT_NETLINK', `EBUSY ${op.key}`) : undefined);
+  await loop.start();
+  api.rig.store.on('change', (mutations) => {
+    const dirt = new Dirt();
+    for (const { id, stored } of mutations) {
+      const wanted = { ns: NODE_NS, kind: 'netns', object: { name: id }, because: '', owner: 'node' };
+      loop.desired.set(id, stored ? [wanted] : [], dirt);
+    }
+    loop.wishRevision = api.rig.store.revision;
+    loop.wake(dirt, 'wish');
+  });
+  return api;
+}
+
+test('what failed is not applied until it is there, whoever it belongs to; others do not wait for it', async (t) => {
+  let refuse = true;
+  const api = await living(t, (name) => refuse && name === 'c1');
+  const wish = (name: string) => JSON.stringify({ sandboxes: { [name]: {} } });
+  const put = (ms: number) => `/v1/wish?prune=false&wait=applied&timeoutMs=${ms}`;
+  await api.send('PUT', '/v1/wish?prune=false', wish('c1'));
+  while (!api.loop.obstacle(1)) await sleep(5);
+  t.regex(await api.error('PUT', put(50), wish('c1')), /^504 WEFT_TIMEOUT: not applied within 50 ms: EBUSY c1/);
+  t.is((await api.send('PUT', put(20_000), wish('c2'))).status, 200);
+  const waiting = api.send('PUT', '/v1/sandboxes/c1?wait=applied&timeoutMs=20000', '{}');
+  refuse = false;
+  t.is((await waiting).status, 200);
+  t.true(api.kernel.spaces.has('c1'));
+});
+
+test('a change is applied when the resolver knows of it', async (t) => {
+  const api = await living(t, () => false);
+  api.toldRevision = 0;
+  await api.send('PUT', '/v1/sandboxes/c1', '{}');
+  while (!api.loop.isApplied(1)) await sleep(5);
+  t.regex(
+    await api.error('PUT', '/v1/sandboxes/c1?wait=applied&timeoutMs=50', '{}'),
+    /not applied within 50 ms: the resolver has not been told/,
+  );
+  const waiting = api.send('PUT', '/v1/sandboxes/c2?wait=applied&timeoutMs=20000', '{}');
+  while (api.loop.appliedRevision < 2 || api.loop.isBusy) await sleep(5);
+  api.toldRevision = api.rig.store.revision;
+  api.told.emit('told');
+  t.is((await waiting).status, 201);
+  t.deepEqual([api.told.listenerCount('told'), api.loop.listenerCount('pass')], [0, 0]);
 });
 
 test('dryRun checks and changes nothing', async (t) => {

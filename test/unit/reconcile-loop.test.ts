@@ -472,7 +472,9 @@ test('what could not be read hinders nothing else, is told to whom it concerns, 
   loop.wake(desired.set('network/app', [...NETWORK.slice(0, 4), want(NET, 'link', bridge({ mtu: 1400 }))]), 'wish');
   await loop.settle();
   t.is(loop.trouble('network/app')?.key, 'br0');
+  t.false(loop.isApplied(7), 'nobody has seen it there');
   while (loop.trouble('network/app')) await sleep(20);
+  t.true(loop.isApplied(7));
   t.like((kernel.spaces.get(NET)?.get('link')?.get('br0') ?? {}) as object, { mtu: 1400 });
 });
 
@@ -524,6 +526,85 @@ test('the revision counts as applied only when a pass that began after it has en
   t.is(rig.loop.appliedRevision, 0);
   await rig.loop.settle();
   t.is(rig.loop.appliedRevision, 3);
+});
+
+/** A peer of the network, as the wish states it with a revision. */
+async function peer(rig: Rig, revision: number, ip: string): Promise<void> {
+  const dirt = rig.desired.set(`peer/${ip}`, [
+    want(NET, 'neighbour', { dev: 'br0', ip, mac: '02:42:0a:14:00:0a' }, `peer/${ip}`),
+  ]);
+  rig.loop.wishRevision = revision;
+  rig.loop.wake(dirt, 'wish');
+  await rig.loop.settle();
+}
+
+test('what failed keeps its revision from being applied until it is there, and no other revision', async (t) => {
+  const rig = new Rig(t);
+  rig.loop.wishRevision = 2;
+  await rig.up(['network/app', NETWORK]);
+  let refuse = true;
+  rig.kernel.refuse = (op) => (refuse && op.key === 'br0 10.20.0.10' ? netlink('EBUSY') : undefined);
+  await peer(rig, 3, '10.20.0.10');
+  await peer(rig, 4, '10.20.0.11');
+  t.deepEqual(
+    [2, 3, 4, 5].map((revision) => rig.loop.isApplied(revision)),
+    [true, false, true, false],
+  );
+  t.like(rig.loop.obstacle(3), { key: 'br0 10.20.0.10', owner: 'peer/10.20.0.10' });
+  rig.loop.wishRevision = 5;
+  await rig.wish('peer/10.20.0.10', [
+    want(NET, 'neighbour', { dev: 'br0', ip: '10.20.0.10', mac: '02:42:0a:14:00:0b' }, 'peer/10.20.0.10'),
+  ]);
+  t.deepEqual(
+    [rig.loop.isApplied(3), rig.loop.isApplied(5)],
+    [false, false],
+    'stated anew, it is waited for all the same',
+  );
+  refuse = false;
+  await rig.notify(NET, 'neighbour');
+  t.deepEqual([rig.loop.isApplied(3), rig.loop.isApplied(5)], [true, true]);
+});
+
+test('what had failed before a change is no obstacle to it, nor what failed when the agent came up', async (t) => {
+  const rig = new Rig(t);
+  rig.kernel.refuse = (op) => (op.kind === 'neighbour' && op.key.endsWith('.9') ? netlink('EPERM') : undefined);
+  rig.loop.wishRevision = 2;
+  await rig.up(['network/app', NETWORK]);
+  t.is(rig.loop.troubles().length, 1);
+  t.true(rig.loop.isApplied(2));
+  await peer(rig, 3, '10.20.0.10');
+  t.true(rig.loop.isApplied(3));
+});
+
+test('a removal that failed is not applied', async (t) => {
+  const rig = new Rig(t);
+  await rig.up(['network/app', NETWORK]);
+  await peer(rig, 3, '10.20.0.10');
+  let refuse = true;
+  rig.kernel.refuse = (op) => (refuse && op.verb === 'remove' ? netlink('EBUSY') : undefined);
+  rig.loop.wishRevision = 4;
+  await rig.wish('peer/10.20.0.10', []);
+  t.false(rig.loop.isApplied(4));
+  refuse = false;
+  await rig.loop.sweep();
+  t.true(rig.loop.isApplied(4));
+});
+
+test('a pass that breaks off has applied nothing, and none after it has until its work is done', async (t) => {
+  const rig = new Rig(t);
+  await rig.up(['network/app', NETWORK]);
+  const { settle } = rig.desired;
+  rig.desired.settle = () => {
+    throw new Error('broken');
+  };
+  rig.loop.wishRevision = 3;
+  await rig.wish('network/app', NETWORK.slice(0, -1));
+  rig.desired.settle = settle;
+  await rig.notify(NODE_NS, 'link');
+  t.is(rig.troubles.at(-1)?.error.message, 'broken');
+  t.false(rig.loop.isApplied(3));
+  while (!rig.loop.isApplied(3)) await sleep(20);
+  t.is(rig.get(NET, 'neighbour', 'br0 10.20.0.9'), undefined);
 });
 
 test('a plan says what a pass would do and does nothing', async (t) => {
