@@ -167,9 +167,15 @@ export class Names implements NamesPort {
 }
 
 function rowsOf({ names, ptr }: NetworkNames): { name: string; type: string; addresses: string[] }[] {
-  const forward = Object.entries(names).flatMap(([name, { a, aaaa }]) => [
-    ...(a || !aaaa ? [{ name, type: 'A', addresses: a ?? [] }] : []),
-    ...(aaaa ? [{ name, type: 'AAAA', addresses: aaaa }] : []),
-  ]);
+  const forward = Object.entries(names).flatMap(([name, { a = [], aaaa = [], served = [], txt }]) => {
+    const backends = served.flatMap((one) => one.backends);
+    const four = [...a, ...backends.flatMap((backend) => backend.a ?? [])];
+    const six = [...aaaa, ...backends.flatMap((backend) => backend.aaaa ?? [])];
+    return [
+      ...(four.length > 0 || six.length === 0 ? [{ name, type: 'A', addresses: four }] : []),
+      ...(six.length > 0 ? [{ name, type: 'AAAA', addresses: six }] : []),
+      ...(txt ? [{ name, type: 'TXT', addresses: txt }] : []),
+    ];
+  });
   return [...forward, ...Object.entries(ptr).map(([ip, name]) => ({ name, type: 'PTR', addresses: [ip] }))];
 }

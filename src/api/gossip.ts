@@ -65,11 +65,18 @@ function streamOwn(agent: AgentPort, request: Request, response: ServerResponse)
   };
   for (const table of ['networks', 'services', 'nodes', 'endpoints'] as const) {
     for (const stored of agent.store.wish[table].values() as Iterable<Stored>) {
-      if (stored.revision > since) for (const row of ownRows(agent, stored.table, stored.id, stored)) write(row);
+      if (toldAs(agent, stored) > since) for (const row of ownRows(agent, stored.table, stored.id, stored)) write(row);
     }
   }
   const onChange = (mutations: readonly Mutation[]) => {
-    for (const m of mutations) if (!m.heard) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
+    for (const m of mutations) {
+      if (!m.heard) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
+      if (m.table !== 'sandboxes') continue;
+      // Its host name stands in the rows of its endpoints.
+      for (const endpoint of agent.store.wish.endpoints.values())
+        if (endpoint.spec.sandbox === m.id)
+          for (const row of ownRows(agent, 'endpoints', endpoint.id, endpoint)) write(row);
+    }
   };
   const stop = () => agent.store.off('change', onChange);
   if (request.query.get('follow') === 'false') {
@@ -87,19 +94,28 @@ function isOfThisNode(agent: AgentPort, stored: Stored): boolean {
   return network?.table === 'networks' && isLocalScope((network as Stored<'networks'>).spec.driver);
 }
 
+/** The revision of what is told of an object: of an endpoint its sandbox's where that is later. */
+function toldAs(agent: AgentPort, stored: Stored): number {
+  if (stored.table !== 'endpoints') return stored.revision;
+  const sandbox = agent.store.wish.sandboxes.get((stored as Stored<'endpoints'>).spec.sandbox);
+  return Math.max(stored.revision, sandbox?.revision ?? 0);
+}
+
 /** The gossip row that tells others about an object of this node; none for what only concerns this node. */
 function ownRows(agent: AgentPort, table: Table, id: string, stored: Stored | undefined): unknown[] {
   const { name, vtep } = agent.store.self;
   if (stored && stored.origin !== 'api') return [];
   if (stored && isOfThisNode(agent, stored)) return [];
-  const stamp = { node: name, ltime: stored?.revision ?? agent.store.revision };
+  const stamp = { node: name, ltime: stored ? toldAs(agent, stored) : agent.store.revision };
   const row = (to: string, key: string, value: unknown) =>
     stored ? [{ table: to, op: 'set', key, ...stamp, value }] : [{ table: to, op: 'delete', key, ...stamp }];
   if (table === 'endpoints') {
     const endpoint = stored as Stored<'endpoints'> | undefined;
     const { spec } = endpoint ?? {};
     const [address, addressV6] = spec?.addresses ?? [];
-    const { network, mac, service, weight, aliases, sandbox } = spec ?? {};
+    const { network, mac, service, weight, sandbox } = spec ?? {};
+    const hostname = agent.store.wish.sandboxes.get(sandbox ?? '')?.spec.hostname;
+    const aliases = spec && [...new Set([...(hostname === undefined ? [] : [hostname]), ...spec.aliases])];
     // What is drained or unhealthy here is so everywhere.
     const state = endpoint && stateOf(endpoint);
     const value = { network, address, addressV6, mac, vtep, service, state, weight, aliases, sandbox };

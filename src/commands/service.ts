@@ -51,7 +51,7 @@ function withOptions(command: Command): Command {
     )
     .option(
       '--port <port>',
-      'PORT:TARGET[/proto]: a port of the VIP that leads to another of the task (repeatable)',
+      'PORT:TARGET[/proto][,name=NAME]: a port of the VIP that leads to another of the task (repeatable)',
       collect,
     )
     .option('--scheduler <name>', 'rr, wrr, lc, wlc, sh or mh')
@@ -91,11 +91,11 @@ function bodyOf(options: Row, before?: Row): Row {
   });
 }
 
-/** `80:8080/udp` */
+/** `80:8080/udp,name=http` */
 function parsePort(text: string): Row {
-  const [, port, target, proto] = /^(\d+):(\d+)(?:\/(\w+))?$/.exec(text) ?? [];
-  if (port === undefined) throw new InvalidArgumentError(`--port ${text}: give PORT:TARGET[/proto]`);
-  return given({ port: Number(port), target: Number(target), proto });
+  const [, port, target, proto, name] = /^(\d+):(\d+)(?:\/(\w+))?(?:,name=(\S+))?$/.exec(text) ?? [];
+  if (port === undefined) throw new InvalidArgumentError(`--port ${text}: give PORT:TARGET[/proto][,name=NAME]`);
+  return given({ port: Number(port), target: Number(target), proto, name });
 }
 
 /** `NET=IP`, or `IP` alone where the service is on one network. */

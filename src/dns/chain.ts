@@ -5,7 +5,7 @@ import { type Counters, newCounters } from './counters.js';
 import { Forwarder } from './forward.js';
 import { lookup } from './lookup.js';
 import { isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
-import { addressReply, cutReply, emptyReply, negativeReply, pointerReply } from './reply.js';
+import { addressReply, cutReply, emptyReply, negativeReply, pointerReply, recordsReply } from './reply.js';
 import type { Server } from './server-address.js';
 import { EMPTY_VIEW, type View } from './view.js';
 
@@ -44,6 +44,9 @@ export class Chain {
       case 'pointer':
         this.counters.answered++;
         return pointerReply(query, outcome.target, ttl, limit);
+      case 'records':
+        this.counters.answered++;
+        return recordsReply(query, outcome, ttl, limit);
       case 'nodata':
       case 'nxdomain':
         this.counters[outcome.kind]++;

@@ -1,30 +1,16 @@
 import { contains } from '../base/cidr.js';
 import type { Ip } from '../base/ip.js';
 import { TYPE } from './constants.js';
+import { discover } from './discover.js';
+import { findName, findPointer, named, zoneOf } from './find.js';
 import { isBelow, isOneLabel } from './name.js';
+import { type Outcome, ofType } from './outcome.js';
 import { reverseIp } from './reverse.js';
-import type { Server } from './server-address.js';
-import type { Addresses, NetworkView, SandboxView, View } from './view.js';
-
-export type Outcome =
-  /** Sets of packed addresses of one type, one a network, none of them empty. */
-  | { kind: 'addresses'; type: typeof TYPE.A | typeof TYPE.AAAA; sets: Uint8Array[] }
-  | { kind: 'pointer'; target: string }
-  | Negative
-  | { kind: 'forward'; servers: readonly Server[] };
-
-/**
- * `nodata`: the name exists, or names below it do, and it has nothing of this type. `nxdomain`: it does not exist.
- * `zone` is how many of the name's last labels are the name of the zone that says so; 0 is the root.
- */
-export interface Negative {
-  kind: 'nodata' | 'nxdomain';
-  zone: number;
-}
+import type { NameEntry, NetworkView, SandboxView, View } from './view.js';
 
 /** `localhost` and the names below it (RFC 6761 section 6.3), for programs that do not read the hosts file. */
 const LOCALHOST = 'localhost';
-const LOOPBACK: Addresses = {
+const LOOPBACK: NameEntry = {
   a: Uint8Array.of(127, 0, 0, 1),
   aaaa: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
 };
@@ -48,11 +34,16 @@ const ABOUT_ZONES: readonly number[] = [TYPE.NS, TYPE.SOA, TYPE.DS, TYPE.DNSKEY]
  */
 export function lookup(view: View, sandbox: SandboxView, key: string, type: number): Outcome {
   const found = findName(view, sandbox, key);
-  if (found.length > 0) return ofType(found, type) ?? { kind: 'nodata', zone: zoneOf(view, sandbox, key) ?? 0 };
+  if (found.length > 0) {
+    const entries = found.map(({ entry }) => entry);
+    return ofType(entries, type) ?? { kind: 'nodata', zone: zoneOf(view, sandbox, key) ?? 0 };
+  }
+  const made = discover(view, sandbox, key, type);
+  if (made) return made;
   if (key === LOCALHOST || isBelow(key, LOCALHOST)) return ofType([LOOPBACK], type) ?? { kind: 'nodata', zone: 1 };
   const ip = reverseIp(key);
   if (ip !== undefined) {
-    const target = findPointer(view, sandbox, ip);
+    const target = findPointer(view, sandbox, ip) ?? (isLoopback(ip) ? LOCALHOST : undefined);
     if (target !== undefined)
       return type === TYPE.PTR
         ? { kind: 'pointer', target }
@@ -64,58 +55,12 @@ export function lookup(view: View, sandbox: SandboxView, key: string, type: numb
   return { kind: 'forward', servers: sandbox.servers ?? view.upstreams };
 }
 
-/** Addresses of a type among what was found. ANY is answered with one of the types there are (RFC 8482 section 4.1). */
-function ofType(found: readonly Addresses[], type: number): Outcome | undefined {
-  if (type === TYPE.ANY) return ofType(found, TYPE.A) ?? ofType(found, TYPE.AAAA);
-  if (type !== TYPE.A && type !== TYPE.AAAA) return undefined;
-  const sets = found.map((entry) => (type === TYPE.A ? entry.a : entry.aaaa)).filter((set) => set.length > 0);
-  return sets.length > 0 ? { kind: 'addresses', type, sets } : undefined;
-}
-
-/** Entries under a name on all networks of a sandbox; else under NAME where the key is NAME.NETWORK, on that network. */
-function findName(view: View, sandbox: SandboxView, key: string): Addresses[] {
-  const found: Addresses[] = [];
-  for (const name of sandbox.networks) {
-    const entry = named(view, name)?.names.get(key);
-    if (entry) found.push(entry);
-  }
-  if (found.length > 0 || !key.includes('.')) return found;
-  for (const name of sandbox.networks) {
-    const suffix = `.${name.toLowerCase()}`;
-    const entry = key.endsWith(suffix) ? named(view, name)?.names.get(key.slice(0, -suffix.length)) : undefined;
-    if (entry) return [entry];
-  }
-  return found;
-}
-
-function named(view: View, network: string): NetworkView | undefined {
-  const found = view.networks.get(network);
-  return found?.ingress ? undefined : found;
-}
-
-function findPointer(view: View, sandbox: SandboxView, ip: Ip): string | undefined {
-  for (const name of sandbox.networks) {
-    const target = named(view, name)?.pointers.get(ip);
-    if (target !== undefined) return target;
-  }
-  return isLoopback(ip) ? LOCALHOST : undefined;
-}
-
 /** The zone of ours that a name is in, undefined where it is somebody else's to know. */
 function ownZone(view: View, sandbox: SandboxView, key: string, type: number, ip: Ip | undefined): number | undefined {
   if (ip !== undefined) return reverseZone(view, sandbox, ip);
   const zone = zoneOf(view, sandbox, key);
   if (zone !== undefined) return zone;
   return isOneLabel(key.replace(PREFIXES, '')) && !ABOUT_ZONES.includes(type) ? 0 : undefined;
-}
-
-/** Labels of the sandbox's network that a name is below, or is; the longest where several are. */
-function zoneOf(view: View, sandbox: SandboxView, key: string): number | undefined {
-  const zones = sandbox.networks
-    .filter((name) => named(view, name))
-    .map((name) => name.toLowerCase())
-    .filter((zone) => key === zone || isBelow(key, zone));
-  return zones.length > 0 ? Math.max(...zones.map((zone) => zone.split('.').length)) : undefined;
 }
 
 /** Labels of the reverse zone of the subnet that an address is in: two, and one for each whole byte or nibble. */

@@ -1,3 +1,4 @@
+import { encodeMessage, type Message } from './codec.js';
 import {
   CLASS_IN,
   FLAG,
@@ -9,9 +10,10 @@ import {
   TYPE,
   UDP_BYTES_MAX,
 } from './constants.js';
-import type { Negative } from './lookup.js';
-import { nameWire, skipName } from './name.js';
+import { nameWire, readName, skipName } from './name.js';
+import type { Negative, Outcome } from './outcome.js';
 import { be16, type Query } from './query.js';
+import type { Rdata, ResourceRecord } from './record.js';
 import { LOCAL_TTL } from './view.js';
 
 /** A pointer to the name at HEADER_BYTES: the owner of every answer is the question's name, in the question's case. */
@@ -58,6 +60,31 @@ export function pointerReply(query: Query, target: string, ttl: number, limit: n
   out.set(wire, at);
   writeOpt(out, at + wire.length, query, 0);
   return out;
+}
+
+/**
+ * A reply with records of any type, and with those that their reader will want next as far as they fit. What is rare
+ * goes this way: it is made record by record.
+ */
+export function recordsReply(
+  query: Query,
+  { answers, additionals }: Extract<Outcome, { kind: 'records' }>,
+  ttl: number,
+  limit: number,
+): Uint8Array {
+  const name = readName(query.bytes, HEADER_BYTES)?.text as string;
+  const record = (owner: string, data: Rdata): ResourceRecord => ({ name: owner, class: CLASS_IN, ttl, data });
+  const message: Message = {
+    id: be16(query.bytes, 0),
+    flags: (query.flags & (FLAG.RD | FLAG.CD)) | FLAG.QR | FLAG.AA | FLAG.RA,
+    questions: [{ name, type: query.type, class: CLASS_IN }],
+    answers: answers.map((data) => record(name, data)),
+    authorities: [],
+    additionals: additionals.map((one) => record(one.name, one.data)),
+  };
+  if (!query.edns) return encodeMessage(message, limit);
+  const edns = { udpSize: UDP_BYTES_MAX, extendedRcode: 0, version: 0, dnssecOk: query.edns.dnssecOk, options: [] };
+  return encodeMessage({ ...message, edns }, limit);
 }
 
 /** RNAME of zones that nobody manages, and the other times of their SOA, in seconds: RFC 6303 section 3. */

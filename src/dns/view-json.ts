@@ -1,9 +1,11 @@
 import { parseCidr } from '../base/cidr.js';
-import { WeftError } from '../base/errors.js';
-import { canonicalIp, type Ip, ipBytes } from '../base/ip.js';
+import { canonicalIp, type Ip } from '../base/ip.js';
+import { invalid, natural, object, strings } from './json.js';
 import { nameKey, nameWire } from './name.js';
+import { parseName } from './name-json.js';
+import type { ServedJson } from './served.js';
 import { parseServer, type Server } from './server-address.js';
-import { type Addresses, LOCAL_TTL, type NetworkView, type SandboxView, type View } from './view.js';
+import { LOCAL_TTL, type NameEntry, type NetworkView, type SandboxView, type View } from './view.js';
 
 /** Seconds in a day: an address that is kept longer outlives what it belonged to. */
 export const TTL_MAX = 86_400;
@@ -38,10 +40,19 @@ export interface NetworkJson {
   internal: boolean;
   ingress?: boolean;
   subnets?: string[];
-  /** By name in lower case, without final dot: what it resolves to. A name with neither list exists and is empty. */
-  names: Record<string, { a?: string[]; aaaa?: string[] }>;
+  /** By name in lower case, without final dot: what it resolves to. */
+  names: Record<string, NameJson>;
   /** By address: the whole name it belongs to. */
   ptr: Record<string, string>;
+}
+
+/** A name with nothing exists and is empty. `served` is for `tasks.SERVICE`, whose addresses it brings along. */
+export interface NameJson {
+  a?: string[];
+  aaaa?: string[];
+  served?: ServedJson[];
+  /** A TXT record each. */
+  txt?: string[];
 }
 
 /**
@@ -58,7 +69,7 @@ export interface PatchJson {
 
 /** Names and addresses of a network whose entry stays otherwise as it is; null deletes one. */
 export interface NamesJson {
-  names?: Record<string, NetworkJson['names'][string] | null>;
+  names?: Record<string, NameJson | null>;
   ptr?: Record<string, string | null>;
 }
 
@@ -103,7 +114,7 @@ function renamed(networks: ReadonlyMap<string, NetworkView>, json: unknown): Rea
     const fields = object(patch, at, ['names?', 'ptr?']);
     next.set(id, {
       ...old,
-      names: patched(old.names, fields.names, `${at}.names`, parseAddresses, nameOf),
+      names: patched(old.names, fields.names, `${at}.names`, parseName, nameOf),
       pointers: patched(old.pointers, fields.ptr, `${at}.ptr`, parseTarget, canonicalIp),
     });
   }
@@ -149,9 +160,9 @@ function parseNetwork(json: unknown, at: string): NetworkView {
   if (typeof fields.internal !== 'boolean') throw invalid(`${at}.internal`, 'not a boolean');
   if (fields.ingress !== undefined && typeof fields.ingress !== 'boolean')
     throw invalid(`${at}.ingress`, 'not a boolean');
-  const names = new Map<string, Addresses>();
+  const names = new Map<string, NameEntry>();
   for (const [name, entry] of Object.entries(object(fields.names, `${at}.names`))) {
-    names.set(nameOf(name, `${at}.names`), parseAddresses(entry, `${at}.names.${name}`));
+    names.set(nameOf(name, `${at}.names`), parseName(entry, `${at}.names.${name}`));
   }
   const pointers = new Map<Ip, string>();
   for (const [ip, target] of Object.entries(object(fields.ptr, `${at}.ptr`))) {
@@ -165,22 +176,6 @@ function parseTarget(json: unknown, at: string): string {
   if (typeof json !== 'string') throw invalid(at, 'not a string');
   nameWire(json);
   return json;
-}
-
-function parseAddresses(json: unknown, at: string): Addresses {
-  const fields = object(json, at, ['a?', 'aaaa?']);
-  return { a: packed(fields.a, 4, `${at}.a`), aaaa: packed(fields.aaaa, 16, `${at}.aaaa`) };
-}
-
-function packed(json: unknown, width: 4 | 16, at: string): Uint8Array {
-  const texts = json === undefined ? [] : strings(json, at);
-  const out = new Uint8Array(texts.length * width);
-  for (const [i, text] of texts.entries()) {
-    const bytes = ipBytes(text);
-    if (bytes.length !== width) throw invalid(at, `${text} is of the other address family`);
-    out.set(bytes, i * width);
-  }
-  return out;
 }
 
 /** A name as the agent must write it: what is looked up is in lower case and has no final dot. */
@@ -213,33 +208,4 @@ function patched<T>(
 
 function mapOf<T>(json: unknown, at: string, parse: (entry: unknown, at: string) => T): Map<string, T> {
   return new Map(Object.entries(object(json, at)).map(([name, entry]) => [name, parse(entry, `${at}.${name}`)]));
-}
-
-/** A plain object; with `fields` exactly those, the ones that end in `?` may be missing. */
-function object(json: unknown, at: string, fields?: readonly string[]): Record<string, unknown> {
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid(at, 'not an object');
-  const found = json as Record<string, unknown>;
-  if (!fields) return found;
-  for (const field of fields) {
-    if (!field.endsWith('?') && !Object.hasOwn(found, field)) throw invalid(at, `"${field}" is missing`);
-  }
-  for (const key of Object.keys(found)) {
-    if (!fields.includes(key) && !fields.includes(`${key}?`)) throw invalid(at, `"${key}" is not known`);
-  }
-  return found;
-}
-
-function strings(json: unknown, at: string): string[] {
-  if (!Array.isArray(json) || !json.every((entry) => typeof entry === 'string'))
-    throw invalid(at, 'not a list of strings');
-  return json;
-}
-
-function natural(json: unknown, at: string, max = Number.MAX_SAFE_INTEGER): number {
-  if (typeof json === 'number' && Number.isInteger(json) && json >= 0 && json <= max) return json;
-  throw invalid(at, max === Number.MAX_SAFE_INTEGER ? 'not a natural number' : `not a number from 0 to ${max}`);
-}
-
-function invalid(at: string, why: string): WeftError {
-  return new WeftError('WEFT_INVALID_ARGUMENT', `${at}: ${why}`);
 }

@@ -1,5 +1,7 @@
 import type { Prefix } from '../base/cidr.js';
 import type { Ip } from '../base/ip.js';
+import type { Rdata } from './record.js';
+import type { Served } from './served.js';
 import type { Server } from './server-address.js';
 
 /**
@@ -45,15 +47,18 @@ export interface NetworkView {
   /** Whose addresses nobody else names: they are never asked for elsewhere. */
   subnets: readonly Prefix[];
   /** By name in lower case, without final dot. */
-  names: ReadonlyMap<string, Addresses>;
+  names: ReadonlyMap<string, NameEntry>;
   /** By address, the whole name it belongs to. */
   pointers: ReadonlyMap<Ip, string>;
 }
 
-/** Packed in network order, 4 and 16 bytes each: the bytes of the answers, a tenth of the memory of strings. */
-export interface Addresses {
+/** Addresses packed in network order, 4 and 16 bytes each: the bytes of the answers, a tenth of the memory of strings. */
+export interface NameEntry {
   a: Uint8Array;
   aaaa: Uint8Array;
+  /** Of `tasks.SERVICE`; several where services share the name. Their addresses are in `a` and `aaaa` too. */
+  served?: readonly Served[];
+  txt?: readonly Rdata[];
 }
 
 export const EMPTY_VIEW: View = {

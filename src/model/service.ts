@@ -33,12 +33,19 @@ export const sandboxPortBody = hostPortSpec
   .omit({ published: true, proto: true, mode: true })
   .meta({ id: 'SandboxPort' });
 
+/** RFC 6335 section 5.1: one letter at least, so that no name is a number. */
+const portName = z
+  .string()
+  .regex(/^(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/, 'the name of a port has lower-case letters, digits and single hyphens')
+  .max(15);
+
 /** A port of a VIP that leads to another port of the task. */
 export const vipPortSpec = z
   .strictObject({
     port: port.describe('port of the VIP'),
     target: port.describe('port in the task'),
     proto: proto.default('tcp'),
+    name: portName.optional().describe('SRV lists it as `_NAME._PROTO.SERVICE` besides `_PORT._PROTO.SERVICE`'),
   })
   .meta({ id: 'VipPort' });
 

@@ -1,14 +1,18 @@
-import { type Backend, backendsOf, isActive, preferred } from '../balance/backends.js';
 import { type Claims, claim, claimsOf, release } from '../base/claims.js';
 import { type Cidr, family, type Ip } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
+import { byEndpoint, byPeer, byService, GIVING, type Gift, type Given, type Giver, type Giving } from './name-gifts.js';
 import { endpointsOn, servicesOn } from './on-network.js';
-import { familiesOf } from './world.js';
+import type { Served } from './served.js';
 
-/** What a name resolves to; without either list it exists and is empty. */
-export interface NameAddresses {
+/** What stands under a name; one with nothing exists and is empty. */
+export interface NameEntry {
   a?: Ip[];
   aaaa?: Ip[];
+  /** Of `tasks.SERVICE`: its backends, whose addresses are the name's too. */
+  served?: Served[];
+  /** Labels of the service, `KEY=VALUE`. */
+  txt?: string[];
 }
 
 /** Names of one network, as its sandboxes see them. */
@@ -17,51 +21,15 @@ export interface NetworkNames {
   ingress?: boolean;
   subnets: Cidr[];
   /** By name in lower case. */
-  names: Record<string, NameAddresses>;
+  names: Record<string, NameEntry>;
   /** By address, `NAME.NETWORK`. */
   ptr: Record<Ip, string>;
 }
 
 /** What leads from one state of a network's names to the next, name by name; null for what is gone. */
 export interface NamesPatch {
-  names?: Record<string, NameAddresses | null>;
+  names?: Record<string, NameEntry | null>;
   ptr?: Record<Ip, string | null>;
-}
-
-/** Tables whose objects have names; an earlier one's are taken before a later one's. */
-const GIVING = ['services', 'endpoints', 'peers'] as const;
-type Giving = (typeof GIVING)[number];
-
-/** An object that gives names to a network. */
-export interface Giver {
-  table: Giving;
-  id: string;
-}
-
-/** Longest label, and longest name with dots (RFC 1035 section 2.3.4; the limit on the wire is 255 octets). */
-const LABEL_MAX = 63;
-const NAME_MAX = 253;
-
-/** Can a DNS message carry the name? Names of weft may hold what it cannot: `a..b`, `a.`. */
-export function isDomainName(name: string): boolean {
-  return name.length <= NAME_MAX && name.split('.').every((label) => label !== '' && label.length <= LABEL_MAX);
-}
-
-/** A name that stands in an earlier tier hides the same name in later ones. */
-const TIER = { service: 0, alias: 1, endpoint: 2 } as const;
-
-/** A name that an object gives. */
-interface Gift {
-  tier: number;
-  /** In lower case. */
-  key: string;
-  ips: readonly Ip[];
-}
-
-/** What an object gives. */
-interface Given extends Giver {
-  gifts: readonly Gift[];
-  pointers: readonly (readonly [Ip, string])[];
 }
 
 /** Peers are many, so theirs is worked out when it is needed. */
@@ -94,7 +62,7 @@ export class NameTable {
       internal,
       ...(ingress && { ingress }),
       subnets,
-      names: Object.fromEntries([...this.#names.keys()].map((key) => [key, this.#addresses(key) as NameAddresses])),
+      names: Object.fromEntries([...this.#names.keys()].map((key) => [key, this.#addresses(key) as NameEntry])),
       ptr: Object.fromEntries([...this.#pointers.keys()].map((ip) => [ip, this.#target(ip) as string])),
     };
   }
@@ -105,7 +73,7 @@ export class NameTable {
    */
   update(wish: Wish, givers: Iterable<Giver>): NamesPatch | undefined {
     if (this.network.spec.ingress) return undefined;
-    const names = new Map<string, NameAddresses | undefined>();
+    const names = new Map<string, NameEntry | undefined>();
     const pointers = new Map<Ip, string | undefined>();
     const note = (kept: Kept | undefined) => {
       if (!kept) return;
@@ -160,11 +128,11 @@ export class NameTable {
     for (const [ip] of pointers) release(this.#pointers, ip, (one) => one === kept);
   }
 
-  #addresses(key: string): NameAddresses | undefined {
+  #addresses(key: string): NameEntry | undefined {
     const gifts = inOrder(this.#names.get(key)).flatMap((kept) => givenBy(kept).gifts.filter((g) => g.key === key));
     if (gifts.length === 0) return undefined;
     const tier = gifts.reduce((least, gift) => Math.min(least, gift.tier), Number.POSITIVE_INFINITY);
-    return byFamily(new Set(gifts.filter((gift) => gift.tier === tier).flatMap((gift) => gift.ips)));
+    return together(gifts.filter((gift) => gift.tier === tier));
   }
 
   /** An endpoint on the move is known here and elsewhere for a moment: the first, which is here, counts. */
@@ -195,53 +163,17 @@ function different<K extends string, T>(
 
 const givenBy = (kept: Kept): Given => ('spec' in kept ? byPeer(kept) : kept);
 
-function byService(wish: Wish, on: Stored<'networks'>, service: Stored<'services'>): Given {
-  const { id, spec } = service;
-  const families = familiesOf(on);
-  const backends = families.map((of) => backendsOf(wish, service.id, on.id, of));
-  const tasks = activeOf(backends);
-  const vips = spec.vips[on.id] ?? [];
-  const ips = spec.mode === 'vip' ? vips : activeOf(backends.map((list) => preferred(service, list)));
-  const gifts = [id, ...spec.aliases].flatMap((name, i) => {
-    const tier = i === 0 ? TIER.service : TIER.alias;
-    return [...gift(tier, name, ips), ...gift(tier, `tasks.${name}`, tasks)];
-  });
-  return { table: 'services', id, gifts, pointers: pointersTo(vips, id, on.id) };
-}
-
-/** Addresses of those that take connections. */
-const activeOf = (backends: readonly (readonly Backend[])[]): Ip[] =>
-  backends
-    .flat()
-    .filter(isActive)
-    .map(({ ip }) => ip);
-
-/** By the endpoint's own names whatever its state: who drains is still to be found by those who know it. */
-function byEndpoint(wish: Wish, { id, spec }: Stored<'endpoints'>): Given {
-  const hostname = wish.sandboxes.get(spec.sandbox)?.spec.hostname;
-  const names = [spec.sandbox, ...(hostname === undefined ? [] : [hostname]), ...spec.aliases];
-  const gifts = names.flatMap((name) => gift(TIER.endpoint, name, spec.addresses));
-  return { table: 'endpoints', id, gifts, pointers: pointersTo(spec.addresses, spec.sandbox, spec.network) };
-}
-
-function byPeer({ id, spec }: Stored<'peers'>): Given {
-  const ips = spec.addressV6 === undefined ? [spec.address] : [spec.address, spec.addressV6];
-  const names = [...(spec.sandbox === undefined ? [] : [spec.sandbox]), ...spec.aliases];
-  const gifts = names.flatMap((name) => gift(TIER.endpoint, name, ips));
-  const pointers = names[0] === undefined ? [] : pointersTo(ips, names[0], spec.network);
-  return { table: 'peers', id, gifts, pointers };
-}
-
-const gift = (tier: number, name: string, ips: readonly Ip[]): Gift[] =>
-  isDomainName(name) ? [{ tier, key: name.toLowerCase(), ips }] : [];
-
-function pointersTo(ips: readonly Ip[], name: string, network: string): [Ip, string][] {
-  const target = `${name}.${network}`;
-  return isDomainName(target) ? ips.map((ip) => [ip, target]) : [];
-}
-
-function byFamily(ips: ReadonlySet<Ip>): NameAddresses {
-  const a = [...ips].filter((ip) => family(ip) === 4);
-  const aaaa = [...ips].filter((ip) => family(ip) === 6);
-  return { ...(a.length > 0 && { a }), ...(aaaa.length > 0 && { aaaa }) };
+/** Equal names of one tier as one: everything that is given, once. */
+function together(gifts: readonly Gift[]): NameEntry {
+  const once = <T>(of: (gift: Gift) => readonly T[]): T[] => [...new Set(gifts.flatMap(of))];
+  const ips = once((gift) => gift.ips);
+  const [a, aaaa] = [ips.filter((ip) => family(ip) === 4), ips.filter((ip) => family(ip) === 6)];
+  const served = once((gift) => (gift.served ? [gift.served] : []));
+  const txt = once((gift) => gift.txt ?? []);
+  return {
+    ...(a.length > 0 && { a }),
+    ...(aaaa.length > 0 && { aaaa }),
+    ...(served.length > 0 && { served }),
+    ...(txt.length > 0 && { txt }),
+  };
 }

@@ -1,6 +1,6 @@
 import type { Stored, Wish } from '../model/registry.js';
 import type { Change } from './affected.js';
-import type { Giver } from './name-table.js';
+import type { Giver } from './name-gifts.js';
 import { endpointsOf, namedNetworks, servicesOn } from './on-network.js';
 
 /** What the resolver is told about a sandbox. */

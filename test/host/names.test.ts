@@ -193,6 +193,32 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     t.same(await ask(n2, 'b3', 'c1'), ['10.20.0.11']);
   });
 
+  t.test('SRV: what a proxy needs to find the backends of both nodes', limited, async (t) => {
+    const web = { networks: ['app'], vips: { app: ['10.20.0.200'] }, aliases: ['www'], labels: { tier: 'front' } };
+    await put(n1, 'services/web', { ...web, ports: [{ port: 80, target: 8080, name: 'http' }] });
+    const targets = [21, 22, 23].map((n) => `0 1 8080 10-20-0-${n}.tasks.web.app.`);
+    const asked = await dig(
+      n1,
+      'c1',
+      ['_http._tcp.web', 'SRV'],
+      ['_80._tcp.www', 'SRV', '+tcp'],
+      ['_81._udp.web', 'SRV'],
+      ['10-20-0-23.tasks.web.app.'],
+      ['WEB', 'TXT'],
+      ['nothing.app'],
+      ['nothing'],
+    );
+    t.same(asked, [
+      ['NOERROR', targets],
+      ['NOERROR', targets.map((target) => target.replace('.web', '.www'))],
+      ['NOERROR', targets.map((target) => target.replace('8080', '81'))],
+      ['NOERROR', ['10.20.0.23']],
+      ['NOERROR', ['"tier=front"']],
+      ['NXDOMAIN', []],
+      ['NXDOMAIN', []],
+    ]);
+  });
+
   t.test('programs in a sandbox: getent, and curl by name reaches every backend', limited, async (t) => {
     for (const [node, name] of [
       [n1, 'b1'],

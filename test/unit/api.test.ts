@@ -355,6 +355,11 @@ test('gossip: one body is one change; own rows are streamed as others take them'
     spec: { address: '10.20.0.11', mac: '02:42:0a:14:00:0b', vtep: '192.168.71.1', aliases: ['one'] },
   });
   t.like((await other.send('POST', '/v1/gossip', rows)).body, { rows: 2, changed: 0 });
+  const { revision } = api.rig.store;
+  api.rig.put('sandboxes', 'c1', { hostname: 'host1' });
+  const renamed = (await api.send('GET', `/v1/gossip?follow=false&since=${revision}`)).text.replaceAll('"n1', '"n7');
+  t.like((await other.send('POST', '/v1/gossip', renamed)).body, { rows: 1, changed: 1 });
+  t.like(other.rig.store.get('peers', 'n7/c1:app'), { spec: { aliases: ['host1', 'one'] } });
   t.regex(
     await other.error('POST', '/v1/gossip', `${rows}not json\n`),
     /^400 WEFT_INVALID_ARGUMENT: gossip line 3 is not JSON/,

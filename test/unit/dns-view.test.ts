@@ -1,7 +1,8 @@
 import test from 'ava';
 import { ipText } from '../../src/base/ip.js';
 import { TYPE } from '../../src/dns/constants.js';
-import { lookup, type Outcome } from '../../src/dns/lookup.js';
+import { lookup } from '../../src/dns/lookup.js';
+import type { Outcome } from '../../src/dns/outcome.js';
 import { reverseIp } from '../../src/dns/reverse.js';
 import { LOCAL_TTL, type View } from '../../src/dns/view.js';
 import { parseView, patchView, type ViewJson } from '../../src/dns/view-json.js';

@@ -7,7 +7,7 @@ import type { View } from '../../src/dns/view.js';
 import { type PatchJson, parseView, patchView } from '../../src/dns/view-json.js';
 import type { Stored, Wish } from '../../src/model/registry.js';
 import type { Change } from '../../src/network/affected.js';
-import { NameTable, type NetworkNames } from '../../src/network/name-table.js';
+import { type NameEntry, NameTable, type NetworkNames } from '../../src/network/name-table.js';
 import { affectedNames, sandboxNames } from '../../src/network/names-view.js';
 import { StoreRig } from '../support/store.js';
 
@@ -32,15 +32,17 @@ function namesOf({ store }: StoreRig, network = 'app'): NetworkNames {
   return new NameTable(store.wish, store.get('networks', network) as Stored<'networks'>).whole();
 }
 
+const tasks = (...ips: string[]): NameEntry => ({ served: [{ backends: ips.map((a) => ({ a })) }] });
+
 test('services, their tasks and aliases, endpoints here and elsewhere', (t) => {
   t.deepEqual(namesOf(rig(t)), {
     internal: false,
     subnets: ['10.20.0.0/24'],
     names: {
       web: { a: ['10.20.0.200'] },
-      'tasks.web': { a: ['10.20.0.11', '10.20.0.13'] },
+      'tasks.web': tasks('10.20.0.11', '10.20.0.13'),
       www: { a: ['10.20.0.200'] },
-      'tasks.www': { a: ['10.20.0.11', '10.20.0.13'] },
+      'tasks.www': tasks('10.20.0.11', '10.20.0.13'),
       c1: { a: ['10.20.0.11'] },
       first: { a: ['10.20.0.11'] },
       c2: { a: ['10.20.0.12'] },
@@ -61,7 +63,8 @@ test('a service in mode dnsrr is its active backends', (t) => {
   made.put('services', 'rr', { networks: ['app'], mode: 'dnsrr', aliases: ['round'] });
   made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], service: 'rr' });
   const { names, ptr } = namesOf(made);
-  for (const name of ['rr', 'round', 'tasks.rr', 'tasks.round']) t.deepEqual(names[name], { a: ['10.20.0.12'] });
+  for (const name of ['rr', 'round']) t.deepEqual(names[name], { a: ['10.20.0.12'] });
+  for (const name of ['tasks.rr', 'tasks.round']) t.deepEqual(names[name], tasks('10.20.0.12'));
   t.deepEqual(Object.values(ptr).sort(), ['b3.app', 'c1.app', 'c2.app', 'web.app']);
 });
 
@@ -75,7 +78,7 @@ for (const [what, change] of [
     peer(made, 'b3', '10.20.0.13', { service: 'web', ...change });
     made.put('endpoints', 'c1:app', { addresses: ['10.20.0.11'], service: 'web', ...change });
     const { names } = namesOf(made);
-    t.deepEqual(names['tasks.web'], {}, 'the name exists and is empty');
+    t.deepEqual(names['tasks.web'], tasks(), 'the name exists and is empty');
     t.deepEqual(names.web, { a: ['10.20.0.200'] });
     t.deepEqual(names.b3, { a: ['10.20.0.13'] });
     t.deepEqual(names.c1, { a: ['10.20.0.11'] });
@@ -85,7 +88,67 @@ for (const [what, change] of [
 test('backends of a dead node leave', (t) => {
   const made = rig(t);
   made.put('nodes', 'n2', { vtep: VTEP, alive: false });
-  t.deepEqual(namesOf(made).names['tasks.web'], { a: ['10.20.0.11'] });
+  t.deepEqual(namesOf(made).names['tasks.web'], tasks('10.20.0.11'));
+});
+
+test('backends are told of with their weights, ports and both addresses; labels as texts', (t) => {
+  const made = new StoreRig(t);
+  made.put('networks', 'app', { subnets: ['10.20.0.0/24', 'fd20::/64'], vni: 4097 });
+  made.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
+  for (const name of ['c1', 'c2', 'c3']) made.put('sandboxes', name);
+  made.put('services', 'web', {
+    ...{
+      networks: ['app'],
+      vips: { app: ['10.20.0.200', 'fd20::200'] },
+      preferLocal: true,
+      labels: { b: '2', a: 'x=y' },
+    },
+    ports: [{ port: 80, target: 8080, name: 'http' }],
+    publish: [
+      { published: 443, target: 443 },
+      { published: 9000, publishedEnd: 9010, target: 90, proto: 'udp' },
+    ],
+  });
+  made.put('endpoints', 'c1:app', { addresses: ['10.20.0.11', 'fd20::11'], service: 'web', weight: 3 });
+  made.put('endpoints', 'c2:app', { addresses: ['fd20::12'], service: 'web' });
+  made.put('endpoints', 'c3:app', { addresses: ['10.20.0.14'], service: 'web', state: 'draining' });
+  made.put('nodes', 'n2', { vtep: VTEP });
+  peer(made, 'b3', '10.20.0.13', { addressV6: 'fd20::13', service: 'web' });
+  const { names } = namesOf(made);
+  t.deepEqual(names.web?.txt, ['a=x=y', 'b=2']);
+  t.deepEqual(names['tasks.web'], {
+    served: [
+      {
+        backends: [
+          { a: '10.20.0.11', aaaa: 'fd20::11', weight: 3 },
+          { a: '10.20.0.13', aaaa: 'fd20::13', priority: 1 },
+          { aaaa: 'fd20::12' },
+        ],
+        ports: [
+          { proto: 'tcp', from: 80, to: 80, target: 8080, name: 'http' },
+          { proto: 'udp', from: 9000, to: 9010, target: 90 },
+        ],
+      },
+    ],
+  });
+  made.put('services', 'web', { ...made.store.get('services', 'web')?.spec, mode: 'dnsrr' });
+  const here = namesOf(made).names.web;
+  t.deepEqual([here?.a, here?.aaaa], [['10.20.0.11'], ['fd20::11', 'fd20::12']], 'those of this node');
+});
+
+test('services that share an alias are told of one by one', (t) => {
+  const made = rig(t);
+  made.put('services', 'db', {
+    ...{ networks: ['app'], vips: { app: ['10.20.0.201'] }, aliases: ['www'] },
+    ports: [{ port: 80, target: 81 }],
+  });
+  made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], service: 'db' });
+  const { names } = namesOf(made);
+  t.deepEqual(names.www, { a: ['10.20.0.201', '10.20.0.200'] });
+  t.deepEqual(names['tasks.www']?.served, [
+    { backends: [{ a: '10.20.0.12' }], ports: [{ proto: 'tcp', from: 80, to: 80, target: 81 }] },
+    { backends: [{ a: '10.20.0.11' }, { a: '10.20.0.13' }] },
+  ]);
 });
 
 test('a service hides endpoints of its name; a shared alias has the addresses of all', (t) => {
@@ -94,7 +157,7 @@ test('a service hides endpoints of its name; a shared alias has the addresses of
   made.put('endpoints', 'c2:app', { addresses: ['10.20.0.12'], aliases: ['pool', 'tasks.web'] });
   const { names, ptr } = namesOf(made);
   t.deepEqual(names.web, { a: ['10.20.0.200'] });
-  t.deepEqual(names['tasks.web'], { a: ['10.20.0.11', '10.20.0.13'] });
+  t.deepEqual(names['tasks.web'], tasks('10.20.0.11', '10.20.0.13'));
   t.deepEqual(names.pool, { a: ['10.20.0.12', '10.20.0.14'] });
   t.is(ptr['10.20.0.14'], 'web.app');
 });
@@ -209,12 +272,12 @@ test('a patch names what is different, and nothing else', (t) => {
   t.deepEqual(joined?.sandboxes, { c2: { netns: '/pins/c2', networks: ['app', 'other'] } });
   t.is(joined?.revision, first + 1);
   peer(made, 'b4', '10.20.0.14', { service: 'web' });
-  const tasks = { a: ['10.20.0.11', '10.20.0.13', '10.20.0.14'] };
+  const three = tasks('10.20.0.11', '10.20.0.13', '10.20.0.14');
   t.deepEqual(follower.follow(), {
     revision: first + 2,
     names: {
       app: {
-        names: { b4: { a: ['10.20.0.14'] }, 'tasks.web': tasks, 'tasks.www': tasks },
+        names: { b4: { a: ['10.20.0.14'] }, 'tasks.web': three, 'tasks.www': three },
         ptr: { '10.20.0.14': 'b4.app' },
       },
     },
