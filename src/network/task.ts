@@ -1,7 +1,8 @@
+import { IPPROTO } from '../balance/backends.js';
 import { bits, type Family, family, type Ip, withPort } from '../base/ip.js';
 import { familiesOfPort, meshNumber, publishedSpan } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
-import type { Service } from '../model/service.js';
+import type { PublishedPort, Service } from '../model/service.js';
 import { WEFT_PROTOCOL } from '../objects/address.js';
 import { gatewayFor } from './addressing.js';
 import { gatewayAddress } from './gateway.js';
@@ -15,6 +16,8 @@ const MESH_BIT = 0x08000000;
 const BIT = `0x${MESH_BIT.toString(16)}/0x${MESH_BIT.toString(16)}`;
 /** Table and priority of the rule that sends replies of the mesh back into it. */
 const TABLE = 18600;
+/** After the tables main (32766) and default (32767): where nothing else leads. */
+const LAST_RESORT = 32_768;
 
 interface Membership {
   endpoint: Stored<'endpoints'>;
@@ -47,6 +50,7 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
     if (vips.length || ingress) wants.sysctls(sandbox.id, `sandbox ${sandbox.id}`, { ...TCP_MEMORY, ...LIBERAL });
     if (vips.length) hairpin(chains, vips);
     if (ingress) meshReturn(chains, ingress);
+    if (ingress && wayOut(world, sandbox.id, of) === undefined) lastResort(sandbox.id, of, ingress, wants);
     chains.add('nat', 'PREROUTING', 'WEFT-TASK-IN', [
       ...vips.flatMap((own) => fromVip(own, of)),
       ...(ingress ? ports(ingress, of, answering(world, ingress, of)) : []),
@@ -156,20 +160,39 @@ function meshReturn(chains: Chains, { endpoint, network }: Membership): void {
     'net/ipv4/tcp_fwmark_accept': 1,
     // The same client port through two nodes: early demultiplexing finds the first connection's socket (6.1).
     'net/ipv4/tcp_early_demux': 0,
+    // A router on the way to a client may be mute about its MTU: a stalled connection tries smaller segments after 3 s.
+    'net/ipv4/tcp_mtu_probing': 1,
   });
 }
 
+/**
+ * A task that nothing leads out of answers callers of its published ports all the same. A TCP socket has the mark of what
+ * it accepted, and refusals get it by fwmark_reflect; a plain server of datagrams chooses its way before the mark is there,
+ * so what is sent from its port has the mesh for its last resort. To elsewhere there is no way, which is said at once.
+ */
+function lastResort(ns: string, of: Family, { endpoint, service }: Membership, wants: Wants): void {
+  const why = `published ports of ${endpoint.id}`;
+  wants.sysctls(ns, why, { [`net/ipv${of}/fwmark_reflect`]: 1 });
+  for (const p of meshPortsOf(service, of)) {
+    if (p.proto === 'tcp') continue;
+    const { from, to } = publishedSpan(p);
+    const sent = { iif: 'lo', ipProto: IPPROTO[p.proto], sourcePorts: { start: p.target, end: p.target + to - from } };
+    wants.add(ns, 'rule', why, { family: of, priority: LAST_RESORT, table: TABLE, ...sent, protocol: WEFT_PROTOCOL });
+  }
+}
+
+const meshPortsOf = (service: Membership['service'], of: Family): PublishedPort[] =>
+  (service?.spec.publish ?? []).filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of));
+
 /** One rule a port or range. Who may call, and at which address, was decided where the connection was taken. */
 function ports({ endpoint, service }: Membership, of: Family, to: Ip): string[] {
-  return (service?.spec.publish ?? [])
-    .filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of))
-    .flatMap((p) => {
-      const { from, to: end, ...span } = publishedSpan(p);
-      const first = meshNumber(p);
-      const numbers = { ...span, hostIp: undefined, from: first, to: first + end - from };
-      const rules = translate({ ...p, hostIp: undefined, allow: [] }, numbers, of, to, p.target);
-      return rules.map((rule) => `-i ${endpoint.spec.ifname} ${rule}`);
-    });
+  return meshPortsOf(service, of).flatMap((p) => {
+    const { from, to: end, ...span } = publishedSpan(p);
+    const first = meshNumber(p);
+    const numbers = { ...span, hostIp: undefined, from: first, to: first + end - from };
+    const rules = translate({ ...p, hostIp: undefined, allow: [] }, numbers, of, to, p.target);
+    return rules.map((rule) => `-i ${endpoint.spec.ifname} ${rule}`);
+  });
 }
 
 /** Chains of a sandbox in one family with the jumps to them; an empty one is left out. */

@@ -11,6 +11,10 @@ export interface Rule {
   mask?: number;
   iif?: string;
   src?: Cidr;
+  /** IPPROTO_* (linux/in.h). */
+  ipProto?: number;
+  /** First and last, of that protocol. */
+  sourcePorts?: { start: number; end: number };
   protocol?: number;
 }
 
@@ -20,8 +24,16 @@ export const ruleKind: Kind<Rule> = {
   stage: () => STAGE.rule,
   rank: () => 0,
   // Nothing in a rule can be changed in place, so all of it is identity.
-  key: (o) => `${o.family} ${o.priority} ${o.fwmark ?? 0}/${o.mask ?? 0} ${o.iif ?? '*'} ${o.src ?? '*'} ${o.table}`,
+  key: (o) =>
+    `${o.family} ${o.priority} ${o.fwmark ?? 0}/${o.mask ?? 0} ${o.iif ?? '*'} ${o.src ?? '*'} ${transport(o)} ${o.table}`,
   same: (want, have) => differences(want, have, ['table']),
   owns: (have) => have.protocol === WEFT_PROTOCOL,
-  describe: (o) => `rule ${o.priority} ${o.fwmark ? `fwmark ${o.fwmark}/${o.mask} ` : ''}table ${o.table}`,
+  describe: (o) => {
+    const mark = o.fwmark ? `fwmark ${o.fwmark}/${o.mask} ` : '';
+    const ports = o.ipProto === undefined ? '' : `from ports ${transport(o)} `;
+    return `rule ${o.priority} ${mark}${ports}table ${o.table}`;
+  },
 };
+
+const transport = ({ ipProto, sourcePorts: ports }: Rule): string =>
+  `${ipProto ?? '*'}:${ports ? `${ports.start}-${ports.end}` : '*'}`;

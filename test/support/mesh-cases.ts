@@ -29,6 +29,7 @@ import { removalScenes } from './mesh-removal.js';
 import { byReplica, schedulerCases } from './mesh-schedulers.js';
 import { Standing } from './mesh-standing.js';
 import { countsWhatItSends } from './mesh-stats.js';
+import { taskScenes } from './mesh-tasks.js';
 import { wireScenes } from './mesh-wire.js';
 import { inGuest, type Need, needs } from './needs.js';
 import { PATIENCE_MS } from './traffic-port.js';
@@ -304,7 +305,10 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     lab.sh(lab.netns('router'), 'ip link set client mtu 1500');
   });
 
-  if (families.length === 1) publishScenes(t, lab, of);
+  if (families.length === 1) {
+    taskScenes(t, lab, of);
+    publishScenes(t, lab, of);
+  }
 
   t.test('taken down, nothing of it is left on the nodes', async (t) => {
     for (const i of NODES) {

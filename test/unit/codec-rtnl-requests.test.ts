@@ -387,6 +387,16 @@ check<Rule>('rule', () => RULE, {
     fwmark: 7,
     protocol: 87,
   },
+  'ip rule add pref 32768 iif lo ipproto udp sport 80-82 lookup 18600 protocol 87': {
+    family: 2,
+    table: 18600,
+    action: 1,
+    priority: 32768,
+    iif: 'lo',
+    ipProto: 17,
+    sourcePorts: { start: 80, end: 82 },
+    protocol: 87,
+  },
   'ip rule del pref 18602 to 10.3.0.0/16 oif up0 blackhole protocol 87': {
     family: 2,
     dstLength: 16,

@@ -206,6 +206,8 @@ test('rule', (t) => {
           protocol: u8,
           // All ones is the kernel's "none", which is read as absent.
           suppressPrefixLength: fc.integer({ min: 0, max: 128 }),
+          ipProto: u8,
+          sourcePorts: fc.record({ start: u16, end: u16 }),
         }),
       )
       .map(([required, optional]): Rule => ({ ...required, ...optional })),

@@ -2,19 +2,27 @@ import test from 'ava';
 import { produce } from '../../src/network/produce.js';
 import type { IptablesObject } from '../../src/objects/iptables.js';
 import type { Route } from '../../src/objects/route.js';
+import type { Rule } from '../../src/objects/rule.js';
+import type { Sysctl } from '../../src/objects/sysctl.js';
 import { StoreRig } from '../support/store.js';
 import { plainWorld } from '../support/world.js';
 
-/** What sandbox c1 has, a task of service web on the second subnets of the ingress network. */
-function task(t: { teardown(fn: () => void): void }, kind: string): unknown[] {
+const PUBLISHED = [{ published: 8080, target: 80 }];
+
+/** What sandbox c1 has, a task of service web on the second subnets of the ingress network; the node has a gateway of IPv4. */
+function task(
+  t: { teardown(fn: () => void): void },
+  kind: string,
+  publish: object[] = PUBLISHED,
+  more = {},
+): unknown[] {
   const rig = new StoreRig(t);
   const subnets = ['10.0.0.0/24', '10.0.1.0/24', 'fd00::/64', 'fd01::/64'];
   rig.put('networks', 'ingress', { subnets, vni: 4096, vnis: [4097], ingress: true });
   rig.put('networks', 'app', { subnets: ['fd20::/64'], vni: 4098 });
-  const publish = [{ published: 8080, target: 80 }];
   rig.put('services', 'web', { networks: ['app'], vips: { app: ['fd20::200'] }, publish });
   rig.put('sandboxes', 'c1');
-  rig.put('endpoints', 'c1:ingress', { addresses: ['10.0.1.5', 'fd01::5'], service: 'web' });
+  rig.put('endpoints', 'c1:ingress', { addresses: ['10.0.1.5', 'fd01::5'], service: 'web', ...more });
   const wanted = produce(plainWorld(rig.store.wish), 'sandbox/c1');
   return wanted.filter((w) => w.kind === kind).map((w) => w.object);
 }
@@ -35,4 +43,24 @@ test('what came through the mesh is for another address than its own', (t) => {
     [4, '! -d 10.0.1.5/32 -i eth0 -j MARK --set-xmark 0x8000000/0x8000000'],
     [6, '! -d fd01::5/128 -i eth0 -j MARK --set-xmark 0x8000000/0x8000000'],
   ]);
+});
+
+test('what nothing leads out of sends datagrams from its published ports into the mesh, and nothing else', (t) => {
+  const publish = [
+    ...PUBLISHED,
+    { published: 53, target: 5300, proto: 'udp' },
+    { published: 9000, publishedEnd: 9002, target: 70, proto: 'udp', hostIp: '192.168.71.1' },
+    { published: 36412, target: 36412, proto: 'sctp' },
+    { published: 514, target: 514, proto: 'udp', mode: 'host' },
+  ];
+  const last = (more: object): string[] =>
+    (task(t, 'rule', publish, more) as Rule[])
+      .filter(({ priority }) => priority > 32_767)
+      .map((o) => `${o.family} ${o.iif} ${o.ipProto} ${o.sourcePorts?.start}-${o.sourcePorts?.end} ${o.table}`);
+  const six = ['6 lo 17 5300-5300 18600', '6 lo 132 36412-36412 18600'];
+  t.deepEqual(last({}), six, 'of IPv6, where the node has no gateway');
+  const four = ['4 lo 17 5300-5300 18600', '4 lo 17 70-72 18600', '4 lo 132 36412-36412 18600'];
+  t.deepEqual(last({ defaultRoute: false }), [...four, ...six]);
+  const reflects = (task(t, 'sysctl', publish) as Sysctl[]).filter(({ path }) => path.endsWith('fwmark_reflect'));
+  t.deepEqual(reflects, [{ path: 'net/ipv6/fwmark_reflect', value: '1' }]);
 });

@@ -211,6 +211,9 @@ keyTable(ruleKind, rule, [
   { mask: 0xff },
   { iif: 'eth0' },
   { src: '10.0.0.0/8' },
+  { ipProto: 17 },
+  { ipProto: 17, sourcePorts: { start: 53, end: 53 } },
+  { ipProto: 17, sourcePorts: { start: 53, end: 54 } },
   { family: 6 },
   { table: 18601 },
 ]);

@@ -23,8 +23,10 @@ const FRA_SUPPRESS_PREFIXLEN = 14;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_OIFNAME = 17;
-/** Kernel 4.17. */
+/** These three: kernel 4.17. */
 const FRA_PROTOCOL = 21;
+const FRA_IP_PROTO = 22;
+const FRA_SPORT_RANGE = 23;
 
 /** fib_rules.h has no name for it: every bit set is the kernel's "do not suppress". */
 const NO_SUPPRESSION = 0xffffffff;
@@ -52,6 +54,10 @@ export interface Rule {
   src?: Ip;
   srcLength?: number;
   tos?: number;
+  /** IPPROTO_* (linux/in.h). */
+  ipProto?: number;
+  /** struct fib_rule_port_range. */
+  sourcePorts?: { start: number; end: number };
   /** FRA_PROTOCOL: who added it. A delete that names it removes no other's rule. */
   protocol?: number;
   /** Ignore routes found by this rule whose prefix is at most this long: 0 hides default routes. */
@@ -81,8 +87,11 @@ export function writeRule(w: Writer, m: Rule): void {
     .string(FRA_IIFNAME, m.iif)
     .string(FRA_OIFNAME, m.oif)
     .u8(FRA_PROTOCOL, m.protocol)
+    .u8(FRA_IP_PROTO, m.ipProto)
     .u32(FRA_SUPPRESS_PREFIXLEN, m.suppressPrefixLength);
   if (m.table > 0xff) a.u32(FRA_TABLE, m.table);
+  const { sourcePorts } = m;
+  if (sourcePorts) a.block(FRA_SPORT_RANGE, ({ w }) => w.u16(sourcePorts.start).u16(sourcePorts.end));
 }
 
 /** The body of an RTM_GETRULE with NLM_F_DUMP; strict checking accepts no filter but the family. */
@@ -135,6 +144,14 @@ function readAttribute(a: AttrReader, m: Rule): void {
     case FRA_PROTOCOL:
       m.protocol = a.u8();
       break;
+    case FRA_IP_PROTO:
+      m.ipProto = a.u8();
+      break;
+    case FRA_SPORT_RANGE: {
+      const r = new Reader(a.bytes());
+      m.sourcePorts = { start: r.u16(), end: r.u16() };
+      break;
+    }
     case FRA_SUPPRESS_PREFIXLEN: {
       const length = a.u32();
       if (length !== NO_SUPPRESSION) m.suppressPrefixLength = length;

@@ -57,6 +57,8 @@ function decoded(m: RuleMessage): Rule {
     ...(m.fwmark !== undefined && { fwmark: m.fwmark, mask: m.fwmask ?? 0xffffffff }),
     ...(m.iif !== undefined && { iif: m.iif }),
     ...(m.src !== undefined && { src: `${m.src}/${m.srcLength}` }),
+    ...(m.ipProto !== undefined && { ipProto: m.ipProto }),
+    ...(m.sourcePorts && { sourcePorts: m.sourcePorts }),
     ...(m.protocol !== undefined && { protocol: m.protocol }),
   };
 }
@@ -72,5 +74,7 @@ function encoded(o: Rule): RuleMessage {
     ...(o.fwmark !== undefined && { fwmark: o.fwmark, fwmask: o.mask ?? 0xffffffff }),
     ...(o.iif !== undefined && { iif: o.iif }),
     ...(src && { src: src.first, srcLength: src.length }),
+    ...(o.ipProto !== undefined && { ipProto: o.ipProto }),
+    ...(o.sourcePorts && { sourcePorts: o.sourcePorts }),
   };
 }

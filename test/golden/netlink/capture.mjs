@@ -123,6 +123,7 @@ const STEPS = [
   ['rule', DELRULE, 'ip rule del pref 18602 to 10.3.0.0/16 oif up0 blackhole protocol 87'],
   ['rule', GETRULE, 'ip rule show'],
   ['rule', GETRULE, 'ip -6 rule show'],
+  ['rule', NEWRULE, 'ip rule add pref 32768 iif lo ipproto udp sport 80-82 lookup 18600 protocol 87'],
 
   ['neigh', NEWNEIGH, 'ip neigh replace 10.0.0.9 lladdr 02:42:0a:00:00:09 dev vxlan0 nud permanent protocol 87'],
   ['neigh', NEWNEIGH, 'ip neigh add 10.0.0.10 lladdr 02:42:0a:00:00:0a dev br0 nud permanent'],
