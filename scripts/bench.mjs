@@ -2,14 +2,12 @@
 // Measures weft against peers on this machine. usage: bench.mjs [NAME…] [--rounds N] [--json FILE]
 // See docs/benchmarks.md. Exit status: 1 when something could not be measured, 2 on wrong usage; a missed goal is
 // reported and is no failure, for the machine may be busy.
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import './system-path.mjs';
 import { chooseCpus } from '../bench/cpus.mjs';
+import { enclosed } from '../bench/enclosed.mjs';
 import { Lab } from '../bench/lab/lab.mjs';
 import { machine, table } from '../bench/report.mjs';
 import { interleave, resultOf } from '../bench/rounds.mjs';
@@ -17,8 +15,6 @@ import { SCENES } from '../bench/scenes.mjs';
 import { buildTool, Traffic } from '../bench/traffic.mjs';
 
 const ROUNDS = { least: 5, usual: 31, most: 1000 };
-/** Set for the run inside namespaces: the directory for its files. */
-const INSIDE = 'WEFT_BENCH_DIRECTORY';
 
 function fail(status, message) {
   console.error(`bench: ${message}`);
@@ -53,30 +49,12 @@ function checkWritable(file) {
   }
 }
 
-/**
- * Runs this script again in mount, network and process namespaces of its own: names cannot collide with anything on
- * the machine, and whatever ends the run, the kernel removes all of it.
- */
-async function enclosed() {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-bench-'));
-  const mounts = 'mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; mount -t sysfs sysfs /sys; ip link set lo up';
-  const argv = ['--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-ec'];
-  argv.push(`${mounts}; exec "$@"`, 'sh', process.execPath, ...process.argv.slice(1));
-  const child = spawn('unshare', argv, { stdio: 'inherit', env: { ...process.env, [INSIDE]: directory } });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill('SIGKILL'));
-  child.on('error', (cause) => fail(1, `cannot run unshare: ${cause.message}`));
-  child.on('exit', (code) => {
-    fs.rmSync(directory, { recursive: true, force: true });
-    process.exitCode = code ?? 1;
-  });
-}
-
-async function measure({ names, rounds, json }) {
+async function measure({ names, rounds, json }, directory) {
   buildTool();
   const before = machine();
   const { cpu, other, rest } = await chooseCpus();
   const traffic = new Traffic({ cpu, other });
-  const lab = new Lab({ directory: process.env[INSIDE], cpus: rest, traffic });
+  const lab = new Lab({ directory, cpus: rest, traffic });
   const outcomes = [];
   try {
     for (const name of names) outcomes.push(...(await scene(name, lab, rounds)));
@@ -98,7 +76,4 @@ async function scene(name, lab, rounds) {
 }
 
 const asked = usage();
-if (process.geteuid() !== 0) fail(1, 'the benches make namespaces: run as root');
-if (!fs.existsSync(fileURLToPath(new URL('../dist/weftd.js', import.meta.url)))) fail(1, 'build first: npm run build');
-if (process.env[INSIDE] === undefined) await enclosed();
-else await measure(asked).catch((cause) => fail(1, cause.message));
+await enclosed((directory) => measure(asked, directory)).catch((cause) => fail(1, cause.message));

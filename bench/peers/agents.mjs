@@ -31,7 +31,7 @@ async function timed(work) {
 }
 
 /** Processor time of all its threads so far, in milliseconds (schedstat of proc(5), in nanoseconds). */
-function cpuOf({ child: { pid } }) {
+export function cpuOf({ child: { pid } }) {
   const tasks = fs.readdirSync(`/proc/${pid}/task`);
   const used = (task) => Number(fs.readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
   return tasks.reduce((sum, task) => sum + used(task), 0) / 1e6;
