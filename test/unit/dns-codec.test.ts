@@ -5,6 +5,7 @@ import { canonicalIp } from '../../src/base/ip.js';
 import { decodeMessage, encodeMessage, type Message } from '../../src/dns/codec.js';
 import { FLAG, TYPE } from '../../src/dns/constants.js';
 import type { ResourceRecord } from '../../src/dns/record.js';
+import { fastest } from '../support/fastest.js';
 
 const label = fc.stringMatching(/^[a-zA-Z0-9_-]{1,20}$/);
 const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join('.'));
@@ -161,9 +162,10 @@ test('additional records that do not fit are no truncation', (t) => {
 
 test('counts of 0xffff in twelve bytes are refused at once', (t) => {
   const bytes = Buffer.from('0001000fffffffffffffffff', 'hex');
-  const start = performance.now();
-  t.throws(() => decodeMessage(bytes), { code: 'WEFT_INVALID_ARGUMENT' });
-  t.true(performance.now() - start < 50);
+  const ms = fastest(1, () => {
+    t.throws(() => decodeMessage(bytes), { code: 'WEFT_INVALID_ARGUMENT' });
+  });
+  t.true(ms < 50, `${ms} ms`);
 });
 
 test('65535 root questions claimed and present cost no more than reading them', (t) => {
@@ -203,15 +205,16 @@ test('any mutation of a message decodes or is refused, quickly', (t) => {
     fc.property(message, edits, fc.nat(), (m, changes, cut) => {
       const bytes = Buffer.from(encodeMessage(m));
       for (const [at, value] of changes) bytes[at % bytes.length] = value;
-      const start = performance.now();
-      try {
-        const seen = decodeMessage(bytes.subarray(0, cut % 3 === 0 ? cut % bytes.length : bytes.length));
-        // What was read can be written again, and means the same.
-        t.deepEqual(plain(decodeMessage(encodeMessage(seen))), plain(seen));
-      } catch (error) {
-        t.is((error as { code?: string }).code, 'WEFT_INVALID_ARGUMENT');
-      }
-      slowest = Math.max(slowest, performance.now() - start);
+      const ms = fastest(20, () => {
+        try {
+          const seen = decodeMessage(bytes.subarray(0, cut % 3 === 0 ? cut % bytes.length : bytes.length));
+          // What was read can be written again, and means the same.
+          t.deepEqual(plain(decodeMessage(encodeMessage(seen))), plain(seen));
+        } catch (error) {
+          t.is((error as { code?: string }).code, 'WEFT_INVALID_ARGUMENT');
+        }
+      });
+      slowest = Math.max(slowest, ms);
     }),
     { numRuns: 2000 },
   );
