@@ -31,6 +31,12 @@ export function table(outcomes) {
   return columns([['FIGURE', 'RATIO', 'GOAL', '', 'ROUNDS FROM-TO', 'OURS / THEIRS', 'AGAINST'], ...rows]);
 }
 
+/** A side that is no figure, as a line of text. */
+export function told(what, { scale }, samples) {
+  const [least, middle, most] = [Math.min(...samples), median(samples), Math.max(...samples)];
+  return `${what}: ${middle.toFixed(1)} ${scale} (${least.toFixed(1)}-${most.toFixed(1)})`;
+}
+
 function columns(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows

@@ -4,7 +4,8 @@ import { MissingPeer } from './lab/lab.mjs';
 
 /**
  * @typedef {{ sides: (lab: import('./lab/lab.mjs').Lab) => Promise<Record<string, import('./rounds.mjs').Side>>,
- *   figures: readonly import('./rounds.mjs').Figure[] }} Scene
+ *   figures: readonly import('./rounds.mjs').Figure[], told?: Readonly<Record<string, string>> }} Scene `told`: sides that
+ *   are no figures and are told as text, with what they are
  */
 
 const time = (measure) => ({ scale: 'us', measure });
@@ -90,6 +91,7 @@ const services = {
     ratio('services.lookup', 'ratio-time', ['weft.many', 'weft.few'], 1.1, 'connection among 10 services'),
     alone('services.rss', 'MB', 'weft.rss', 300, 'agent with 10,000 services of 10 backends'),
   ],
+  told: { 'weft.applied': 'PUT of a service among 1,000 until the kernel shows it, the slowest of 100' },
 };
 
 /** @type {Readonly<Record<string, Scene>>} */

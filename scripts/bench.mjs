@@ -9,7 +9,7 @@ import './system-path.mjs';
 import { chooseCpus } from '../bench/cpus.mjs';
 import { enclosed } from '../bench/enclosed.mjs';
 import { Lab } from '../bench/lab/lab.mjs';
-import { machine, table } from '../bench/report.mjs';
+import { machine, table, told } from '../bench/report.mjs';
 import { interleave, resultOf } from '../bench/rounds.mjs';
 import { SCENES } from '../bench/scenes.mjs';
 import { buildTool, Traffic } from '../bench/traffic.mjs';
@@ -72,6 +72,8 @@ async function scene(name, lab, rounds) {
   const sides = await SCENES[name].sides(lab);
   console.error(`# ${name}: ${rounds} rounds of ${Object.keys(sides).join(', ')}`);
   const samples = await interleave(sides, rounds);
+  for (const [side, what] of Object.entries(SCENES[name].told ?? {}))
+    console.log(told(what, sides[side], samples[side]));
   return SCENES[name].figures.map((figure) => ({ figure, sides, samples, result: resultOf(figure, sides, samples) }));
 }
 

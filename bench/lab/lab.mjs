@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { agentSides } from '../peers/agents.mjs';
 import { loadSides } from '../peers/load.mjs';
 import { sandboxSides } from '../peers/sandboxes.mjs';
-import { fullSides, lookupSides } from '../services/agents.mjs';
+import { appliedSides, fullSides, lookupSides } from '../services/agents.mjs';
 import { tableSides } from '../services/load.mjs';
 import { HOST } from './addresses.mjs';
 import { hasResolverRules } from './resolver-rules.mjs';
@@ -107,7 +107,8 @@ export class Lab {
       need(SHELL_TOOLS);
       const setting = await this.#setting([]);
       const lookup = await lookupSides(await this.#setting(this.cpus), this.traffic);
-      return this.#together([await tableSides(this.directory), await fullSides(setting), lookup]);
+      const parts = [await tableSides(this.directory), await fullSides(setting), await appliedSides(setting)];
+      return this.#together([...parts, lookup]);
     });
   }
 

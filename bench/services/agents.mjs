@@ -5,13 +5,15 @@ import { Agent, APPLIED } from '../lab/weft.mjs';
 import { residentKiB } from '../peers/agents.mjs';
 import { BACKENDS, backendRow, container, gossip, NETWORK, NOBODY, vip } from './rows.mjs';
 
-const [FEW, MANY] = [10, 10_000];
+const [FEW, SOME, MANY] = [10, 1000, 10_000];
 /** Services in one body of gossip: 32 MiB is the limit of other bodies, and what a control plane sends is smaller. */
 const IN_ONE = 1000;
 /** What a load leaves behind is collected by then. */
 const REST_MS = 10_000;
 /** Single backends a measurement. */
 const TIMES = 5;
+/** Single services a measurement: of a hundred the slowest is the 99th percentile. */
+const PUTS = 100;
 
 /** An agent on a host of its own, with a container on the network of the services. */
 async function agentWith(name, number, n, { directory, cpus, ApiClient }) {
@@ -75,6 +77,31 @@ export async function fullSides(setting) {
       },
     },
     stop: () => Promise.all([filling, filled].map((agent) => agent.stop())),
+  };
+}
+
+/** @returns sides of an agent with 1,000 services of which one at a time is put, and the kernel waited for */
+export async function appliedSides(setting) {
+  const agent = await agentWith('applied', 219, 0, setting);
+  await tell(agent, 0, SOME);
+  let next = 0;
+  return {
+    sides: {
+      'weft.applied': {
+        scale: 'ms',
+        most: 5,
+        async measure() {
+          const each = [];
+          for (let i = 0; i < PUTS; i++) {
+            // A few services, each with another VIP every time.
+            const body = { networks: [NETWORK.name], vips: { [NETWORK.name]: [vip(MANY + (next++ % MANY))] } };
+            each.push(await timed(() => agent.put(`services/put${i % FEW}`, body)));
+          }
+          return Math.max(...each);
+        },
+      },
+    },
+    stop: () => agent.stop(),
   };
 }
 

@@ -20,7 +20,7 @@ function arenaOf(world: World, network: Stored<'networks'>): Arena {
 const servedCache = new WeakMap<Wish, ReadonlySet<string>>();
 
 /** Networks with a VIP, and the ingress network: on others no frame shall pay for a balancer. Made once for each reading of the wish. */
-function isServed({ wish }: World, { id, spec }: Stored<'networks'>): boolean {
+export function isServed(wish: Wish, { id, spec }: Stored<'networks'>): boolean {
   let served = servedCache.get(wish);
   if (!served) {
     const services = [...wish.services.values()].map((service) => service.spec);
@@ -32,7 +32,7 @@ function isServed({ wish }: World, { id, spec }: Stored<'networks'>): boolean {
 
 /** What balancing needs in a network's namespace whatever its services. */
 export function balanceNetwork(world: World, network: Stored<'networks'>, wants: Wants): void {
-  if (!isServed(world, network)) return;
+  if (!isServed(world.wish, network)) return;
   const arena = arenaOf(world, network);
   const balancer = BALANCERS[world.balancer.name];
   balancer.arena(world, arena, wants);
@@ -50,7 +50,7 @@ export function balanceClient(
   endpoint: Stored<'endpoints'>,
   wants: Wants,
 ): void {
-  if (!isServed(world, network)) return;
+  if (!isServed(world.wish, network)) return;
   BALANCERS[world.balancer.name].client(world, arenaOf(world, network), endpoint.spec.mac, wants);
 }
 

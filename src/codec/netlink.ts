@@ -102,31 +102,58 @@ export function message<T>(w: Writer, request: Request, write: (w: Writer, value
  * @throws WEFT_INTERNAL where a header or length does not fit the bytes.
  */
 export function* parseMessages(bytes: Uint8Array): Generator<Message, void, undefined> {
-  const r = new Reader(bytes);
-  while (r.left > 0) {
-    const at = r.at;
-    if (r.left < NLMSG_HDRLEN) throw new WeftError('WEFT_INTERNAL', `netlink: ${r.left} stray bytes at offset ${at}`);
-    const length = r.u32();
-    if (length < NLMSG_HDRLEN || length - 4 > r.left) {
-      throw new WeftError(
-        'WEFT_INTERNAL',
-        `netlink: a message at offset ${at} claims ${length} bytes of ${r.left + 4}`,
-      );
-    }
-    const type = r.u16();
-    const flags = r.u16();
-    const seq = r.u32();
-    const pid = r.u32();
-    const body = r.take(length - NLMSG_HDRLEN);
-    r.skip(Math.min(-length & 3, r.left));
-    yield { type, flags, seq, pid, body };
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.length; ) {
+    const length = lengthAt(view, at);
+    yield {
+      type: view.getUint16(at + 4, true),
+      flags: view.getUint16(at + 6, true),
+      seq: view.getUint32(at + 8, true),
+      pid: view.getUint32(at + 12, true),
+      body: bytes.subarray(at + NLMSG_HDRLEN, at + length),
+    };
+    at += (length + 3) & ~3;
   }
 }
 
+/** Length of the message that begins there, its header included. @throws WEFT_INTERNAL where it does not fit the bytes */
+function lengthAt(view: DataView, at: number): number {
+  const left = view.byteLength - at;
+  if (left < NLMSG_HDRLEN) throw new WeftError('WEFT_INTERNAL', `netlink: ${left} stray bytes at offset ${at}`);
+  const length = view.getUint32(at, true);
+  if (length >= NLMSG_HDRLEN && length <= left) return length;
+  throw new WeftError('WEFT_INTERNAL', `netlink: a message at offset ${at} claims ${length} bytes of ${left}`);
+}
+
 /** Was a dump disturbed by a change, so that it has to be repeated? */
-export function isDumpInterrupted(message: Message): boolean {
+export function isDumpInterrupted(message: Pick<Message, 'flags'>): boolean {
   return (message.flags & NLM_F_DUMP_INTR) !== 0;
 }
+
+/** The messages of a dump that are rows. */
+export function* rowsIn(dump: Uint8Array): Generator<Message, void, undefined> {
+  for (const m of parseMessages(dump)) if (!isEnd(m.type)) yield m;
+}
+
+/**
+ * How a dump came out, by its headers alone: whether a change disturbed it, so that it has to be repeated, and what the kernel
+ * says about it.
+ * @throws WEFT_INTERNAL as parseMessages
+ */
+export function endOf(dump: Uint8Array): { disturbed: boolean; answer?: Ack } {
+  const view = new DataView(dump.buffer, dump.byteOffset, dump.byteLength);
+  const out: ReturnType<typeof endOf> = { disturbed: false };
+  for (let at = 0; at < dump.length; ) {
+    const length = lengthAt(view, at);
+    const [type, flags] = [view.getUint16(at + 4, true), view.getUint16(at + 6, true)];
+    out.disturbed ||= isDumpInterrupted({ flags });
+    if (isEnd(type)) for (const m of parseMessages(dump.subarray(at, at + length))) out.answer = ack(m);
+    at += (length + 3) & ~3;
+  }
+  return out;
+}
+
+const isEnd = (type: number): boolean => type === NLMSG_ERROR || type === NLMSG_DONE;
 
 /**
  * Reads an NLMSG_ERROR (acknowledgement or refusal) or NLMSG_DONE (end of a dump, which carries the dump's own errno).

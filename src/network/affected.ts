@@ -1,7 +1,10 @@
+import { isServed } from '../balance/assign.js';
+import { sameJson } from '../base/same.js';
 import { holdersOf } from '../model/holders.js';
+import { meshPorts } from '../model/published.js';
 import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
 import { networksWithOtherHosts } from './hosts.js';
-import { endpointsOf } from './on-network.js';
+import { endpointsOf, endpointsOn } from './on-network.js';
 import { isBroadcast } from './overlay/broadcast.js';
 import { isHere } from './world.js';
 
@@ -19,7 +22,9 @@ export const PATHS_PRODUCER = 'paths';
  * Which producers a batch of changes concerns. A peer stands alone but for the service it serves, a network that
  * broadcasts, and one that gets the first peer of a node or loses the last, so that one more among 10,000 costs two
  * producers; a sandbox or endpoint concerns what it is made of, its network and the node, so that one more among hundreds
- * does not cost hundreds. Anything else that others refer to (a network, a node's being alive) concerns all.
+ * does not cost hundreds; a service concerns its tasks here, the first and last with a VIP its network, and one that
+ * publishes ports the node and who gains or loses some by that. Anything else that others refer to (a network, a node's
+ * being alive) concerns all.
  */
 export function affected(changes: readonly Change[], before: Wish, after: Wish): readonly string[] | 'all' {
   const out = new Set<string>();
@@ -34,6 +39,8 @@ export function affected(changes: readonly Change[], before: Wish, after: Wish):
   }
   const peers = changes.filter(({ table }) => table === 'peers').map(({ id }) => id);
   for (const id of networksWithOtherHosts(peers, before, after)) out.add(nameOf({ table: 'networks', id }));
+  if (changes.some(({ table }) => table === 'services'))
+    for (const name of [...balanced(before, after), ...publishing(before, after)]) out.add(name);
   return [...out];
 }
 
@@ -48,7 +55,29 @@ const CONCERNS: Partial<Record<Table, (wish: Wish, id: string) => string[]>> = {
     // Which of its interfaces gives the default route is decided among all of a sandbox's.
     return [NODE_PRODUCER, ...place, ...within(wish, sandbox), ...servedBy(stored)];
   },
+  services(wish, id) {
+    const tasks = [...wish.endpoints.values()].filter(({ spec }) => spec.service === id);
+    const places = tasks.map(({ spec }) => nameOf({ table: 'sandboxes', id: spec.sandbox }));
+    return wish.services.get(id)?.spec.publish.length ? [NODE_PRODUCER, ...places] : places;
+  },
 };
+
+/** Networks that begin or end to be balanced, and who is a client there. */
+function balanced(before: Wish, after: Wish): string[] {
+  const other = [...after.networks.values()].filter(
+    (network) => isServed(before, network) !== isServed(after, network),
+  );
+  return other.flatMap((network) => [nameOf(network), ...endpointsOn(after, network.id).map(nameOf)]);
+}
+
+/** Services that have other ports of the mesh here: what one publishes, another with the same may lose. */
+function publishing(before: Wish, after: Wish): string[] {
+  const [was, is] = [meshPorts(before), meshPorts(after)];
+  const services = new Set([...was.keys(), ...is.keys()]);
+  return [...services]
+    .filter((id) => !sameJson(was.get(id), is.get(id)))
+    .map((id) => nameOf({ table: 'services', id }));
+}
 
 const within = (wish: Wish, sandbox: string): string[] => endpointsOf(wish, sandbox).map(nameOf);
 

@@ -32,13 +32,18 @@ export class TableWriter {
   /** A chain; with `base` one that is called at that priority of a hook. */
   chain(name: string, rules: readonly (readonly Statement[])[], base?: NftChain['base']): void {
     const at = { ...this.#ref, chain: name };
-    const object = chainObject(at, []);
-    this.#add({ ...object, ...(base && { base }), rules: rules.map((statements) => ruleText(rule(at, statements))) });
+    const object = chainObject(
+      at,
+      rules.map((statements) => ruleText(rule(at, statements))),
+    );
+    this.#add({ ...object, ...(base && { base }) });
   }
 
   element(set: string, key: string, value?: string): void {
-    const element: NftElement = { what: 'element', ...this.#ref, set, key, ...(value !== undefined && { value }) };
-    this.#add(element);
+    const { family, table } = this.#ref;
+    // Named, not spread: there are hundreds of thousands, and fields that come by a spread lie in a block of their own.
+    const element: NftElement = { what: 'element', family, table, set, key };
+    this.#add(value === undefined ? element : { what: 'element', family, table, set, key, value });
   }
 }
 

@@ -1,6 +1,6 @@
 import { sameJson } from '../base/same.js';
 import type { Kind, Ns } from '../objects/kind.js';
-import type { Wanted } from './plan.js';
+import type { Wanted, WantedTable } from './plan.js';
 
 /** namespace × kind: the unit of observation. */
 export interface Scope {
@@ -48,7 +48,7 @@ type Claims = Map<string, Wanted>;
  */
 export class Desired {
   readonly #producers = new Map<string, readonly Wanted[]>();
-  readonly #scopes = new Map<string, Scope & { claims: Map<string, Wanted | Claims> }>();
+  readonly #scopes = new Map<string, Scope & { claims: Map<string, Wanted | Claims>; agreed?: string }>();
   /** Keys that a change of the wish gave up: their removal is an explicit delete and needs no open gate. */
   readonly #released = new Map<string, Set<string>>();
 
@@ -118,6 +118,38 @@ export class Desired {
     return this.#scopes.has(scopeId(ns, kind));
   }
 
+  /** What should exist in a scope, without a list of it; with `keys`, only those. */
+  table(ns: Ns, kind: string, keys: Keys = 'all'): WantedTable {
+    if (keys !== 'all') return new Map(this.entries(ns, kind, keys));
+    const claims = this.#scopes.get(scopeId(ns, kind))?.claims ?? new Map<string, Wanted | Claims>();
+    return {
+      size: claims.size,
+      get(key) {
+        const claim = claims.get(key);
+        return claim && winner(claim);
+      },
+      *[Symbol.iterator]() {
+        for (const [key, claim] of claims) yield [key, winner(claim)] as const;
+      },
+    };
+  }
+
+  /**
+   * What told how the kernel was when it was last found as wished in a scope, with nothing to do and nothing to hold back.
+   * Undefined where that was not so, or where something else is wished there since.
+   */
+  agreedIn(ns: Ns, kind: string): string | undefined {
+    return this.#scopes.get(scopeId(ns, kind))?.agreed;
+  }
+
+  /** @param stamp undefined: they do not agree, or nothing tells */
+  agree(ns: Ns, kind: string, stamp: string | undefined): void {
+    const scope = this.#scopes.get(scopeId(ns, kind));
+    if (!scope) return;
+    if (stamp === undefined) delete scope.agreed;
+    else scope.agreed = stamp;
+  }
+
   wants(ns: Ns, kind: string, key: string): boolean {
     return this.#scopes.get(scopeId(ns, kind))?.claims.has(key) ?? false;
   }
@@ -162,6 +194,7 @@ export class Desired {
       scope = { ns: claim.ns, kind: claim.kind, claims: new Map() };
       this.#scopes.set(id, scope);
     }
+    delete scope.agreed;
     // One string for all: 24 bytes less for each.
     claim.ns = scope.ns;
     const found = scope.claims.get(key);
@@ -178,6 +211,7 @@ export class Desired {
   #release(old: Wanted, key: string): void {
     const id = scopeId(old.ns, old.kind);
     const scope = this.#scopes.get(id);
+    if (scope) delete scope.agreed;
     const found = scope?.claims.get(key);
     if (found instanceof Map) {
       found.delete(old.owner);

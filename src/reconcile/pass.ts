@@ -1,6 +1,6 @@
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Kernel } from '../kernel/port.js';
-import type { Kind, Ns } from '../objects/kind.js';
+import type { Kind, Ns, Where } from '../objects/kind.js';
 import { NODE_NS, STAGE } from '../objects/kind.js';
 import { incompatible, type Link, linkKind, type VethLink } from '../objects/link.js';
 import type { Netns } from '../objects/netns.js';
@@ -60,6 +60,8 @@ export class Pass {
   readonly #work = new Map<string, Work>();
   /** Namespaces that were made in this pass. */
   readonly #made = new Set<Ns>();
+  /** Everything is read, also where the kernel says that it is as it was when it was as wished. */
+  #thorough = false;
   /** Links that were made or changed in this stage, by namespace. */
   readonly #links = new Map<Ns, Set<string>>();
   readonly result: PassResult = {
@@ -84,6 +86,7 @@ export class Pass {
 
   /** Only plans: what a pass would do as things are now. Operations in namespaces yet to be made show as additions. */
   async dryRun(): Promise<PassResult & { ops: Op[] }> {
+    this.#thorough = true;
     const ops: Op[] = [];
     for (const work of this.#work.values()) ops.push(...(await this.#planned(work)).ops);
     this.#summarise();
@@ -132,25 +135,43 @@ export class Pass {
     const kind = kindOf(work.kind);
     const where = this.kernel.where(work.ns) ?? { ns: work.ns, nsOwned: true };
     const { ns, keys } = work;
-    const want = this.desired.entries(ns, work.kind, keys);
-    const objects = want.map(([, { object }]) => object);
+    const { desired } = this;
+    const port = this.kernel.port(work.kind);
+    if (keys === 'all' && port.look) {
+      const look = await port.look(ns, desired.has(ns, work.kind));
+      const stamp = look.stamp && `${where.nsOwned} ${look.stamp}`;
+      if (stamp !== undefined && !this.#thorough && desired.agreedIn(ns, work.kind) === stamp) {
+        work.kept = desired.table(ns, work.kind).size;
+        return { ops: [], held: [], clashes: [] };
+      }
+      const made = this.#compared(work, kind, where, await look.read());
+      const settled = desired.releasedIn(ns, work.kind).length === 0;
+      const agree = settled && made.ops.length + made.held.length + made.clashes.length === 0;
+      desired.agree(ns, work.kind, agree ? stamp : undefined);
+      return made;
+    }
+    const objects = desired.in(ns, work.kind, keys).map(({ object }) => object);
+    return this.#compared(work, kind, where, await port.observe(ns, objects, keys === 'all' ? undefined : keys));
+  }
+
+  #compared(work: Work, kind: Kind<unknown>, where: Where, have: Iterable<unknown>): Plan {
+    const { ns, keys } = work;
+    const want = this.desired.table(ns, work.kind, keys);
     const only = keys === 'all' ? undefined : keys;
-    const have = await this.kernel.port(work.kind).observe(ns, objects, only);
     const made = plan(kind, where, want, have, (key) => this.gate(ns, work.kind, key), only);
-    work.kept = want.length - made.clashes.length - made.ops.filter((op) => op.verb !== 'remove').length;
+    work.kept = want.size - made.clashes.length - made.ops.filter((op) => op.verb !== 'remove').length;
     this.#settle(work, have);
     return made;
   }
 
   /** Released keys that are not in the kernel any more need no explicit delete. */
-  #settle({ ns, kind: name, keys }: Work, have: readonly unknown[]): void {
+  #settle({ ns, kind: name, keys }: Work, have: Iterable<unknown>): void {
     const released = this.desired.releasedIn(ns, name);
     if (released.length === 0) return;
     const kind = kindOf(name);
-    const present = new Set(have.map((object) => kind.key(object)));
-    for (const key of released) {
-      if ((keys === 'all' || keys.has(key)) && !present.has(key)) this.desired.settle(ns, name, key);
-    }
+    const gone = new Set(released.filter((key) => keys === 'all' || keys.has(key)));
+    for (const object of have) gone.delete(kind.key(object));
+    for (const key of gone) this.desired.settle(ns, name, key);
   }
 
   /** Sends the operations of a stage, rank by rank: the far end of a pair exists once its near end, elsewhere, is made. */

@@ -51,31 +51,47 @@ export interface Plan<T = unknown> {
 /** May this object, wanted by nobody, be removed? `undefined` = yes, else the reason to hold it back. */
 export type Gate = (key: string) => string | undefined;
 
+/** What should exist in a scope, by key. */
+export interface WantedTable<T = unknown> extends Iterable<readonly [string, Wanted<T>]> {
+  readonly size: number;
+  get(key: string): Wanted<T> | undefined;
+}
+
 /**
- * The difference of one scope (namespace × kind). Pure.
- * @param want what should exist, by key
- * @param have what was observed, foreign objects included
+ * The difference of one scope (namespace × kind). Pure. Of what was observed only what is not as wished is held on to: of
+ * 300,000 objects there need never be more than one at a time.
+ * @param have what was observed, foreign objects included; of two with one key the last counts
  * @param gate asked only for removals
  * @param keys objects of the kernel with another key are none of this plan's business
  */
 export function plan<T>(
   kind: Kind<T>,
   where: Where,
-  want: Iterable<readonly [string, Wanted<T>]>,
+  want: WantedTable<T>,
   have: Iterable<T>,
   gate: Gate,
   keys?: ReadonlySet<string>,
 ): Plan<T> {
-  const existing = new Map<string, T>();
+  const found = new Set<Wanted<T>>();
+  const different = new Map<Wanted<T>, { have: T; reason: string }>();
+  const unwanted = new Map<string, T>();
   for (const object of have) {
     const key = kind.key(object);
-    if (!keys || keys.has(key)) existing.set(key, object);
+    if (keys && !keys.has(key)) continue;
+    const wanted = want.get(key);
+    if (!wanted) {
+      unwanted.set(key, object);
+      continue;
+    }
+    found.add(wanted);
+    const reason = kind.same(wanted.object, object);
+    if (reason) different.set(wanted, { have: object, reason });
+    else different.delete(wanted);
   }
   const ops: Op<T>[] = [];
   const clashes: Clash[] = [];
   for (const [key, wanted] of want) {
-    const found = existing.get(key);
-    if (found === undefined) {
+    if (!found.has(wanted)) {
       const { object, because, owner } = wanted;
       ops.push({
         verb: 'add',
@@ -88,19 +104,19 @@ export function plan<T>(
       });
       continue;
     }
-    existing.delete(key);
-    const reason = kind.same(wanted.object, found);
-    if (!reason) continue;
+    const difference = different.get(wanted);
+    if (!difference) continue;
+    const { have: there, reason } = difference;
     const base = { ns: where.ns, kind: kind.name, key, want: wanted.object, owner: wanted.owner };
-    if (kind.owns(found, where) || kind.adopts?.(wanted.object, found, where)) {
-      ops.push({ ...base, verb: 'change', have: found, because: `${reason} (${wanted.because})` });
+    if (kind.owns(there, where) || kind.adopts?.(wanted.object, there, where)) {
+      ops.push({ ...base, verb: 'change', have: there, because: `${reason} (${wanted.because})` });
     } else {
-      const text = `${kind.describe(found)} in ${where.ns} is not weft's and stands where ${wanted.because} needs its own`;
+      const text = `${kind.describe(there)} in ${where.ns} is not weft's and stands where ${wanted.because} needs its own`;
       clashes.push({ ns: where.ns, kind: kind.name, key, owner: wanted.owner, text });
     }
   }
   const held: Held[] = [];
-  for (const [key, object] of existing) {
+  for (const [key, object] of unwanted) {
     if (!kind.owns(object, where)) continue;
     const because = gate(key);
     if (because === undefined) {

@@ -54,6 +54,9 @@ const NUMBERS_OF: Partial<Record<Table, readonly string[]>> = {
   services: ['mark'],
 };
 
+/** Objects in a record of a snapshot. */
+const EACH = 10_000;
+
 /** What all records so far come to: the wish, and what is remembered beside it. */
 export class Ledger {
   readonly wish = new MutableWish();
@@ -81,19 +84,25 @@ export class Ledger {
     if (record.vtep !== undefined) this.vtep = record.vtep;
   }
 
-  /** One record that says it all. */
-  whole(): JournalRecord {
-    return {
-      r: this.wish.revision,
-      set: this.wish.all(),
+  /**
+   * Records that say it all, objects by the ten thousand: as one piece of text 110,000 are 40 MB, three times over before
+   * they are on disk.
+   * @param settled as things will be once nothing is in doubt any more
+   */
+  *whole(settled?: { r: number; peersKnown: boolean }): Generator<JournalRecord> {
+    const r = settled?.r ?? this.wish.revision;
+    yield {
+      r,
       next: cursorTexts(this.next),
       tombs: [...this.tombs.values()],
       snapshots: [...this.snapshots],
       numbers: [...this.numbers],
-      ...(this.doubt !== undefined && { doubt: this.doubt }),
-      peersKnown: this.peersKnown,
+      ...(this.doubt !== undefined && !settled && { doubt: this.doubt }),
+      peersKnown: settled?.peersKnown ?? this.peersKnown,
       ...(this.vtep !== undefined && { vtep: this.vtep }),
     };
+    const all = this.wish.all();
+    for (let n = 0; n < all.length; n += EACH) yield { r, set: all.slice(n, n + EACH) };
   }
 
   /** Forgets what is remembered beside the wish; who this node is stays. */

@@ -267,7 +267,7 @@ export class Store extends EventEmitter<StoreEvents> {
     this.#commit(mutations, {});
     this.#open.clear();
     this.#ledger.forget();
-    this.#journal.snapshot([this.#ledger.whole()]);
+    this.#journal.snapshot(this.#ledger.whole());
   }
 
   close(): void {
@@ -278,9 +278,8 @@ export class Store extends EventEmitter<StoreEvents> {
   #confirm(): void {
     if (this.#ledger.doubt === undefined) return;
     const gossips = this.#ledger.snapshots.size > 0 || [...this.wish.peers.values()].some((p) => p.origin === 'gossip');
-    const { doubt: _settled, ...whole } = this.#ledger.whole();
     const peersKnown = this.#ledger.peersKnown || !gossips;
-    this.#journal.snapshot([{ ...whole, r: this.revision + 1, peersKnown }]);
+    this.#journal.snapshot(this.#ledger.whole({ r: this.revision + 1, peersKnown }));
     this.#ledger.wish.apply(this.revision + 1, []);
     this.#ledger.doubt = undefined;
     this.#ledger.peersKnown = peersKnown;
@@ -321,7 +320,7 @@ export class Store extends EventEmitter<StoreEvents> {
   /** The change that brought it here is durable already, so a failure is no failure of that change. */
   #compact(): void {
     try {
-      this.#journal.snapshot([this.#ledger.whole()]);
+      this.#journal.snapshot(this.#ledger.whole());
       this.#compactAt = COMPACT_BYTES;
     } catch (error) {
       this.#compactAt = this.#journal.size * 2;

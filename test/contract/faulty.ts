@@ -33,6 +33,7 @@ export class FaultyKernel implements Kernel {
     const port = this.inner.port(kind);
     return {
       observe: (...args) => port.observe(...args),
+      ...(port.look && { look: port.look.bind(port) }),
       apply: (ns, ops) => (KINDS.get(kind)?.atomic ? this.#whole(port, ns, ops) : this.#each(port, ns, ops)),
     };
   }

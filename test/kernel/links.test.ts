@@ -66,7 +66,7 @@ if (needs(t, ['root', 'veth', 'bridge', 'ip'])) {
     const wanted: Wanted<BridgeLink> = { ns: NODE_NS, kind: 'link', object: want, because: 'a test', owner: 'test' };
     const port = new LinkPort(spaces);
     const planned = async () =>
-      plan(linkKind, where, [[name, wanted]], await port.observe(NODE_NS), () => undefined, new Set([name]));
+      plan(linkKind, where, new Map([[name, wanted]]), await port.observe(NODE_NS), () => undefined, new Set([name]));
 
     ip('link', 'add', name, 'type', 'bridge');
     t.teardown(() => ip('link', 'del', name));

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { Writer } from '../../src/base/bytes.js';
 import {
   ack,
+  endOf,
   errnoName,
   isDumpInterrupted,
   type Message,
@@ -16,6 +17,7 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
   parseMessages,
+  rowsIn,
 } from '../../src/codec/netlink.js';
 import { netlinkError } from '../../src/codec/netlink-error.js';
 import { RTM_GETRULE, writeRuleDump } from '../../src/codec/rtnl/rule.js';
@@ -109,6 +111,38 @@ test('an interrupted dump shows in any of its messages', (t) => {
   t.true(isDumpInterrupted(answer(16, NLM_F_MULTI | NLM_F_DUMP_INTR, '')));
   const { answers } = exchange('rule', 'ip rule show');
   t.false(answers.some(isDumpInterrupted));
+});
+
+test('how a dump came out is told by its headers, its rows are the rest', (t) => {
+  const dump = (...parts: [type: number, flags: number, body: string][]) => {
+    const w = new Writer();
+    for (const [type, flags, body] of parts)
+      message(w, { type, flags, seq: 7 }, (to, bytes) => to.raw(bytes), Buffer.from(body, 'hex'));
+    return w.done();
+  };
+  const row = [28, NLM_F_MULTI, 'aabbcc'] as const;
+  const whole = dump([...row], [28, NLM_F_MULTI, ''], [NLMSG_DONE, NLM_F_MULTI, '00000000']);
+  t.deepEqual(endOf(whole), { disturbed: false, answer: { errno: 0 } });
+  t.deepEqual(
+    [...rowsIn(whole)].map(({ type, body }) => [type, Buffer.from(body).toString('hex')]),
+    [
+      [28, 'aabbcc'],
+      [28, ''],
+    ],
+  );
+  for (const disturbed of [
+    dump([...row], [28, NLM_F_MULTI | NLM_F_DUMP_INTR, ''], [NLMSG_DONE, NLM_F_MULTI, '00000000']),
+    dump([...row], [NLMSG_DONE, NLM_F_MULTI | NLM_F_DUMP_INTR, '00000000']),
+  ])
+    t.true(endOf(disturbed).disturbed);
+  t.deepEqual(endOf(dump([NLMSG_DONE, NLM_F_MULTI, 'eaffffff'])), { disturbed: false, answer: { errno: 22 } });
+  t.deepEqual(endOf(dump([...row])), { disturbed: false });
+  const torn = whole.subarray(0, 18);
+  t.throws(() => endOf(torn), {
+    code: 'WEFT_INTERNAL',
+    message: 'netlink: a message at offset 0 claims 19 bytes of 18',
+  });
+  t.throws(() => [...rowsIn(torn)], { code: 'WEFT_INTERNAL' });
 });
 
 test('errno names', (t) => {

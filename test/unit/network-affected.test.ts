@@ -47,7 +47,7 @@ function wants(wish: Wish, names: Iterable<string>, known: Map<string, string>):
 }
 
 /** Tables of which single changes let only some producers be asked again. */
-const LIGHT = ['peers', 'sandboxes', 'endpoints'] as const satisfies readonly Table[];
+const LIGHT = ['peers', 'sandboxes', 'endpoints', 'services'] as const satisfies readonly Table[];
 /** Changes of such tables, or of any. */
 const step = fc.tuple(
   bodies,

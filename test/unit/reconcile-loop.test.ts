@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { WeftError } from '../../src/base/errors.js';
 import { FakeKernel } from '../../src/kernel/fake/kernel.js';
-import type { KindPort } from '../../src/kernel/port.js';
+import type { KindPort, Look } from '../../src/kernel/port.js';
 import { NODE_NS } from '../../src/objects/kind.js';
 import type { Link } from '../../src/objects/link.js';
 import { KINDS } from '../../src/objects/registry.js';
@@ -125,6 +125,58 @@ test('the first pass builds stage by stage, a second finds nothing to do', async
   await rig.loop.sweep();
   t.is(rig.kernel.writes, writes);
   t.deepEqual((await rig.loop.plan()).ops, []);
+});
+
+test('what is as it was when it was as wished is not read again; what changed is, and a plan reads everything', async (t) => {
+  const rig = new Rig(t);
+  const read: string[] = [];
+  const port = rig.kernel.port.bind(rig.kernel);
+  rig.kernel.port = (kind) => {
+    const plain = port(kind);
+    return {
+      ...plain,
+      ...(plain.look && {
+        look: async (ns: string, wanted: boolean) => {
+          const look = (await plain.look?.(ns, wanted)) as Look;
+          const seen = () => {
+            read.push(`${ns} ${kind}`);
+            return look.read();
+          };
+          return { ...look, read: seen };
+        },
+      }),
+    };
+  };
+  await rig.up(['network/app', NETWORK]);
+  await rig.loop.sweep();
+  const reads = async (work: () => Promise<unknown>) => {
+    read.length = 0;
+    await work();
+    return read.filter((line) => line === `${NET} address` || line === `${NET} neighbour`).sort();
+  };
+  const sweep = () => rig.loop.sweep();
+  t.deepEqual(await reads(sweep), []);
+  t.deepEqual(await reads(() => rig.loop.plan()), [`${NET} address`, `${NET} neighbour`]);
+
+  rig.kernel.take(NET, 'neighbour', 'br0 10.20.0.9');
+  t.deepEqual(await reads(sweep), [`${NET} neighbour`]);
+  t.truthy(rig.get(NET, 'neighbour', 'br0 10.20.0.9'), 'and is put back');
+  t.is(rig.drifts.length, 1);
+  t.deepEqual(await reads(sweep), [`${NET} neighbour`], 'what was done is seen once');
+  t.deepEqual(await reads(sweep), []);
+
+  const another = want(NET, 'address', { dev: 'br0', ip: '10.20.0.2', length: 32 }, 'service/web');
+  await rig.wish('service/web', [another]);
+  t.deepEqual(await reads(sweep), [`${NET} address`], 'something else is wished');
+  t.deepEqual(await reads(sweep), []);
+
+  rig.gate = () => 'not yet';
+  rig.kernel.put(NET, 'address', { dev: 'br0', ip: '10.20.0.3', length: 32 });
+  await sweep();
+  t.deepEqual(await reads(sweep), [`${NET} address`], 'what is held back is asked about each time');
+  rig.gate = () => undefined;
+  await sweep();
+  t.is(rig.get(NET, 'address', 'br0 10.20.0.3/32'), undefined);
 });
 
 test('removals go in reverse order, and a namespace takes everything along', async (t) => {

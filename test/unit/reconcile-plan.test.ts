@@ -29,13 +29,7 @@ const wanted = (id: string, value: number): Wanted<Thing> => ({
   owner: `owner/${id}`,
 });
 const planned = (kind: Kind<Thing>, where: Where, want: Wanted<Thing>[], have: Iterable<Thing>, gate: Gate) =>
-  plan(
-    kind,
-    where,
-    want.map((w) => [w.object.id, w] as const),
-    have,
-    gate,
-  );
+  plan(kind, where, new Map(want.map((w) => [w.object.id, w])), have, gate);
 const open = (): undefined => undefined;
 const shut = (): string => 'held';
 

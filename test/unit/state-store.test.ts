@@ -4,6 +4,7 @@ import test from 'ava';
 import { codeOf, type WeftError } from '../../src/base/errors.js';
 import type { Stored } from '../../src/model/registry.js';
 import { nameOf } from '../../src/model/registry.js';
+import { Ledger } from '../../src/state/record.js';
 import type { Store } from '../../src/state/store.js';
 import { SELF, StoreRig } from '../support/store.js';
 
@@ -310,6 +311,33 @@ test('compaction keeps everything, doubt included', (t) => {
   t.deepEqual(contents(rig.restart()), before);
   t.is(rig.store.confidence.doubt, 'lost');
   t.deepEqual((rig.put('endpoints', 'c2:app').stored.spec as { addresses: string[] }).addresses, ['10.20.0.129']);
+});
+
+test('what is many is kept in several records, each of a size that is easily held', (t) => {
+  const ledger = new Ledger();
+  const peer = (n: number) => ({ table: 'peers', id: `n2/${n}`, origin: 'gossip', revision: 7, spec: { n } }) as never;
+  ledger.enter({
+    r: 7,
+    set: Array.from({ length: 25_000 }, (_, n) => peer(n)),
+    numbers: [['port/a', 5]],
+    doubt: 'lost',
+  });
+  const records = [...ledger.whole()];
+  t.deepEqual(
+    records.map(({ r, set = [] }) => [r, set.length]),
+    [
+      [7, 0],
+      [7, 10_000],
+      [7, 10_000],
+      [7, 5_000],
+    ],
+  );
+  const again = new Ledger();
+  for (const record of JSON.parse(JSON.stringify(records))) again.enter(record);
+  t.deepEqual([...again.wish.read().peers], [...ledger.wish.read().peers]);
+  t.deepEqual([again.wish.revision, [...again.numbers], again.doubt], [7, [['port/a', 5]], 'lost']);
+  const [settled] = ledger.whole({ r: 8, peersKnown: true });
+  t.like(settled, { r: 8, peersKnown: true, doubt: undefined });
 });
 
 test('a compaction that fails is told, refuses no change and loses nothing', (t) => {

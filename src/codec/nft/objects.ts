@@ -1,3 +1,4 @@
+import { Shared } from '../../base/shared.js';
 import type { NftChain, NftElement, NftFamily, NftSetObject } from '../../objects/nft.js';
 import { type Chain, newChain } from './chain.js';
 import type { Change } from './change.js';
@@ -24,10 +25,13 @@ function canonicalJson(value: unknown): string {
   return `{${fields.join(',')}}`;
 }
 
+/** Services with as many backends have the same rule, 700 bytes of text, in as many chains as there are services. */
+const texts = new Shared();
+
 /** A rule as objects/ keep it. */
 export function ruleText(rule: Rule): string {
   const { exprs, comment } = normalRule(rule);
-  return canonicalJson({ exprs, comment });
+  return texts.text(canonicalJson({ exprs, comment }));
 }
 
 export function setObject(set: NftSet): NftSetObject {
@@ -42,7 +46,8 @@ export function setMessage(o: NftSetObject): NftSet {
   return { family: o.family, table: o.table, set: o.set, ...shape, ...userdata };
 }
 
-export function chainObject(chain: Chain, rules: readonly Rule[]): NftChain {
+/** @param rules each as `ruleText` has it */
+export function chainObject(chain: Chain, rules: readonly string[]): NftChain {
   const base = chain.base && { hook: chain.base.hook as 'prerouting', priority: chain.base.priority };
   return {
     what: 'chain',
@@ -50,7 +55,7 @@ export function chainObject(chain: Chain, rules: readonly Rule[]): NftChain {
     table: chain.table,
     chain: chain.chain,
     ...(base && { base }),
-    rules: rules.map(ruleText),
+    rules,
   };
 }
 

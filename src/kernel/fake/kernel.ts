@@ -7,7 +7,7 @@ import type { Netns } from '../../objects/netns.js';
 import { WEFT_QDISC } from '../../objects/qdisc.js';
 import { KINDS } from '../../objects/registry.js';
 import type { Op } from '../../reconcile/plan.js';
-import type { Kernel, KindPort } from '../port.js';
+import type { Kernel, KindPort, Look } from '../port.js';
 
 /** Thrown by `crashAfter`: the agent died in the middle of an apply. */
 export class Crash extends Error {}
@@ -34,6 +34,7 @@ export class FakeKernel implements Kernel {
     return {
       observe: async (ns, want) => this.#observe(ns, kind, want),
       apply: async (ns, ops) => ops.map((op) => this.#one(ns, op)),
+      ...(kind !== 'sysctl' && { look }),
     };
   }
 
@@ -210,6 +211,12 @@ export class FakeKernel implements Kernel {
     if (space && !space.has(kind)) space.set(kind, new Map());
     return space?.get(kind);
   }
+}
+
+/** What was observed is its own stamp. */
+async function look(this: KindPort, ns: Ns): Promise<Look> {
+  const found = await this.observe(ns, []);
+  return { stamp: JSON.stringify(found), read: async () => found };
 }
 
 function subnetOf({ ip, length }: Address): string {

@@ -1,5 +1,5 @@
 import type { WeftError } from '../../base/errors.js';
-import { type Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
+import { type Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, rowsIn } from '../../codec/netlink.js';
 import { AF_BRIDGE } from '../../codec/rtnl/family.js';
 import {
   NTF_MASTER,
@@ -19,10 +19,10 @@ import {
 import { ALL_ZERO, type Fdb } from '../../objects/fdb.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Op } from '../../reconcile/plan.js';
-import type { KindPort } from '../port.js';
+import type { KindPort, Look } from '../port.js';
 import type { Batch } from './netlink-socket.js';
 import { spaceFor } from './port.js';
-import { areFew, rowsOf, sendRows } from './rows.js';
+import { areFew, type Lasts, rowsOf, sendRows, stampOf } from './rows.js';
 import type { Spaces } from './spaces.js';
 
 /** Permanent and static rows of VXLAN devices and bridges; learned and local rows are the kernel's own. */
@@ -48,21 +48,32 @@ export class FdbPort implements KindPort<Fdb> {
     return joined(rows, names);
   }
 
+  async look(ns: Ns, wanted: boolean): Promise<Look<Fdb>> {
+    const space = this.spaces.open(ns);
+    if (!space || (!space.owned && !wanted)) return { read: async () => [] };
+    const dump = await space.rtnl.dumpBytes(RTM_GETNEIGH, writeFdbDump, {});
+    const names = await space.namesByIndex();
+    return { ...stampOf(dump, names, isStatic), read: async () => joined(rowsIn(dump), names) };
+  }
+
   async apply(ns: Ns, ops: readonly Op<Fdb>[]): Promise<(WeftError | undefined)[]> {
     return sendRows(spaceFor(this.spaces, ns), ops, writeOp);
   }
 }
 
+/** In a bridge NUD_NOARP alone is static; NUD_PERMANENT is the bridge's own address or a port's. */
+const isStatic: Lasts = (flags, state) =>
+  flags & NTF_SELF ? (state & (NUD_PERMANENT | NUD_NOARP)) !== 0 : state === NUD_NOARP;
+
 /** The rows of a MAC at a device, which come apart, as one object. */
-function joined(rows: readonly Message[], names: ReadonlyMap<number, string>): Fdb[] {
+function joined(rows: Iterable<Message>, names: ReadonlyMap<number, string>): Fdb[] {
   const byDevice = new Map<number, Map<string, Fdb>>();
   for (const { body } of rows) {
     const { ifindex, flags, state, lladdr: mac, dst } = readNeighbour(body);
     const dev = names.get(ifindex);
     if (dev === undefined || mac === undefined) continue;
     const own = (flags & NTF_SELF) !== 0;
-    // In a bridge NUD_NOARP alone is static; NUD_PERMANENT is the bridge's own address or a port's.
-    if (own ? dst === undefined || !(state & (NUD_PERMANENT | NUD_NOARP)) : state !== NUD_NOARP) continue;
+    if (!isStatic(flags, state) || (own && dst === undefined)) continue;
     const device = byDevice.get(ifindex) ?? new Map<string, Fdb>();
     byDevice.set(ifindex, device);
     const id = mac === ALL_ZERO ? `${mac} ${dst}` : mac;

@@ -113,7 +113,7 @@ export class Fingerprints {
     // What is wished but not due may be among them; it is not superfluous.
     const isDue = (key: string) => keys === undefined || keys.has(key) || !this.desired.wants(ns, name, key);
     const have = found.filter((object) => isDue(kind.key(object)));
-    const { ops } = plan(kind, where, want, have, (key) => this.gate(ns, name, key));
+    const { ops } = plan(kind, where, new Map(want), have, (key) => this.gate(ns, name, key));
     for (const op of ops) if (!this.#failing.has(idOf(op))) dirt.add(ns, name, op.key);
   }
 

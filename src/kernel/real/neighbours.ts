@@ -1,5 +1,5 @@
 import type { WeftError } from '../../base/errors.js';
-import { NLM_F_CREATE, NLM_F_REPLACE } from '../../codec/netlink.js';
+import { type Message, NLM_F_CREATE, NLM_F_REPLACE, rowsIn } from '../../codec/netlink.js';
 import { AF_UNSPEC, addressFamily } from '../../codec/rtnl/family.js';
 import {
   NUD_PERMANENT,
@@ -15,10 +15,10 @@ import { WEFT_PROTOCOL } from '../../objects/address.js';
 import type { Ns } from '../../objects/kind.js';
 import type { Neighbour } from '../../objects/neighbour.js';
 import type { Op } from '../../reconcile/plan.js';
-import type { KindPort } from '../port.js';
+import type { KindPort, Look } from '../port.js';
 import type { Batch } from './netlink-socket.js';
 import { spaceFor } from './port.js';
-import { areFew, rowsOf, sendRows } from './rows.js';
+import { areFew, type Lasts, rowsOf, sendRows, stampOf } from './rows.js';
 import type { Spaces } from './spaces.js';
 
 /** Permanent neighbour entries. */
@@ -37,18 +37,31 @@ export class NeighbourPort implements KindPort<Neighbour> {
           rows: await space.rtnl.dump(RTM_GETNEIGH, writeNeighbourDump, { family: AF_UNSPEC }),
           names: await space.namesByIndex(),
         };
-    const out: Neighbour[] = [];
-    for (const row of rows) {
-      const { ifindex, state, dst, lladdr, protocol } = readNeighbour(row.body);
-      const dev = names.get(ifindex);
-      if (!(state & NUD_PERMANENT) || dev === undefined || dst === undefined || lladdr === undefined) continue;
-      out.push({ dev, ip: dst, mac: lladdr, protocol: protocol ?? 0 });
-    }
-    return out;
+    return [...permanent(rows, names)];
+  }
+
+  async look(ns: Ns): Promise<Look<Neighbour>> {
+    const space = this.spaces.open(ns);
+    if (!space) return { read: async () => [] };
+    const dump = await space.rtnl.dumpBytes(RTM_GETNEIGH, writeNeighbourDump, { family: AF_UNSPEC });
+    const names = await space.namesByIndex();
+    const rows = { [Symbol.iterator]: () => permanent(rowsIn(dump), names) };
+    return { ...stampOf(dump, names, isPermanent), read: async () => rows };
   }
 
   async apply(ns: Ns, ops: readonly Op<Neighbour>[]): Promise<(WeftError | undefined)[]> {
     return sendRows(spaceFor(this.spaces, ns), ops, writeOp);
+  }
+}
+
+const isPermanent: Lasts = (_flags, state) => (state & NUD_PERMANENT) !== 0;
+
+function* permanent(rows: Iterable<Message>, names: ReadonlyMap<number, string>): Generator<Neighbour> {
+  for (const row of rows) {
+    const { ifindex, flags, state, dst, lladdr, protocol } = readNeighbour(row.body);
+    const dev = names.get(ifindex);
+    if (!isPermanent(flags, state) || dev === undefined || dst === undefined || lladdr === undefined) continue;
+    yield { dev, ip: dst, mac: lladdr, protocol: protocol ?? 0 };
   }
 }
 

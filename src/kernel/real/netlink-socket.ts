@@ -3,8 +3,8 @@ import { WeftError } from '../../base/errors.js';
 import {
   type Ack,
   ack,
+  endOf,
   errnoName,
-  isDumpInterrupted,
   type Message,
   message,
   NLM_F_ACK,
@@ -13,6 +13,7 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
   parseMessages,
+  rowsIn,
 } from '../../codec/netlink.js';
 import type { Native, NlSocket } from './native.js';
 
@@ -133,21 +134,22 @@ export class NetlinkSocket {
   }
 
   /**
-   * All rows of a table. Repeats what a concurrent change disturbed.
+   * All rows of a table.
    * @throws WEFT_NETLINK with `details.errno`
    */
   async dump<T>(type: number, write: Write<T>, filter: T): Promise<Message[]> {
+    return [...rowsIn(await this.dumpBytes(type, write, filter))];
+  }
+
+  /** The same as it came, for `rowsIn`. Repeats what a concurrent change disturbed. */
+  async dumpBytes<T>(type: number, write: Write<T>, filter: T): Promise<Buffer> {
     for (let attempt = 1; ; attempt++) {
       const w = new Writer(256);
       message(w, { type, flags: NLM_F_REQUEST | NLM_F_DUMP, seq: this.nextSeq() }, write, filter);
-      const rows: Message[] = [];
-      let disturbed = false;
-      for (const m of parseMessages(await this.#transact(w.done()))) {
-        disturbed ||= isDumpInterrupted(m);
-        if (m.type === NLMSG_ERROR || m.type === NLMSG_DONE) refuse(ack(m), type);
-        else rows.push(m);
-      }
-      if (!disturbed || attempt === DUMP_TRIES) return rows;
+      const bytes = await this.#transact(w.done());
+      const { disturbed, answer } = endOf(bytes);
+      if (answer) refuse(answer, type);
+      if (!disturbed || attempt === DUMP_TRIES) return bytes;
     }
   }
 

@@ -1,5 +1,14 @@
 import { WeftError } from '../../base/errors.js';
-import { ack, type Message, NETLINK_NETFILTER, NLMSG_DONE, NLMSG_ERROR, parseMessages } from '../../codec/netlink.js';
+import {
+  type Ack,
+  ack,
+  endOf,
+  type Message,
+  NETLINK_NETFILTER,
+  NLMSG_ERROR,
+  parseMessages,
+  rowsIn,
+} from '../../codec/netlink.js';
 import { netlinkError } from '../../codec/netlink-error.js';
 import { batch, refusals } from '../../codec/nft/batch.js';
 import { delChain, findChains, getChains, readChain } from '../../codec/nft/chain.js';
@@ -12,11 +21,12 @@ import {
   elementMessage,
   elementObject,
   ruleMessages,
+  ruleText,
   setMessage,
   setObject,
 } from '../../codec/nft/objects.js';
-import { flushChain, getRules, type Rule, readRule } from '../../codec/nft/rule.js';
-import { delSet, getSets, newSet, readSet } from '../../codec/nft/set.js';
+import { flushChain, getRules, readRule } from '../../codec/nft/rule.js';
+import { delSet, getSets, type NftSet, newSet, readSet } from '../../codec/nft/set.js';
 import { delTable, getTables, newTable, readTable } from '../../codec/nft/table.js';
 import type { Ns } from '../../objects/kind.js';
 import {
@@ -28,7 +38,7 @@ import {
   nftByKey,
 } from '../../objects/nft.js';
 import type { Op } from '../../reconcile/plan.js';
-import type { KindPort } from '../port.js';
+import type { KindPort, Look } from '../port.js';
 import { spaceFor } from './port.js';
 import type { Space, Spaces } from './spaces.js';
 
@@ -60,11 +70,23 @@ export class NftPort implements KindPort<NftObject> {
     if (!space) return [];
     const few = keys && this.#named(keys);
     if (few?.chains.length === 0) return this.#elements(space, few.elements);
+    return few ? this.#untorn(space, () => this.#find(space, few)) : [...(await this.#whole(space))];
+  }
+
+  /** The generation of a namespace grows with each transaction in it, whose it may be; counters and flows are none. */
+  async look(ns: Ns): Promise<Look<NftObject>> {
+    const space = this.spaces.open(ns);
+    if (!space) return { read: async () => [] };
+    const stamp = `${space.serial} ${await this.#generation(space)}`;
+    return { stamp, read: () => this.#whole(space) };
+  }
+
+  /** A transaction in between tears dumps (elements are left out, silently): look again, within reason. */
+  async #untorn<T>(space: Space, look: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       const before = await this.#generation(space);
-      const objects = few ? await this.#find(space, few) : await this.#whole(space);
-      // A transaction in between tears dumps (elements are left out, silently): look again, within reason.
-      if (attempt === TRIES || before === (await this.#generation(space))) return objects;
+      const found = await look();
+      if (attempt === TRIES || before === (await this.#generation(space))) return found;
     }
   }
 
@@ -87,7 +109,12 @@ export class NftPort implements KindPort<NftObject> {
     for (const message of await this.#answers(space, chains, findChains)) {
       const chain = readChain(message);
       const rules = await this.#dump(space, (seq) => getRules(seq, chain));
-      out.push(chainObject(chain, rules.map(readRule)));
+      out.push(
+        chainObject(
+          chain,
+          rules.map((rule) => ruleText(readRule(rule))),
+        ),
+      );
     }
     return out;
   }
@@ -108,19 +135,26 @@ export class NftPort implements KindPort<NftObject> {
     const out: Message[] = [];
     for (const m of parseMessages(await space.socket(NETLINK_NETFILTER).transact(bytes, TIMEOUT_MS))) {
       if (m.type !== NLMSG_ERROR) out.push(m);
-      else refuse(m, space, ENOENT);
+      else refuse(ack(m), space, ENOENT);
     }
     return out;
   }
 
-  async #whole(space: Space): Promise<NftObject[]> {
-    const out: NftObject[] = [];
-    for (const family of FAMILIES) {
-      const tables = (await this.#dump(space, (seq) => getTables(seq, family))).map(readTable);
-      if (!tables.some((t) => t.table === NFT_TABLE && t.family === family)) continue;
-      out.push({ what: 'table', family, table: NFT_TABLE }, ...(await this.#contents(space, family)));
-    }
-    return out;
+  /** All of our tables; objects are made of what the kernel told as they are asked for. */
+  async #whole(space: Space): Promise<Iterable<NftObject>> {
+    const told = await this.#untorn(space, async () => {
+      const out: Told[] = [];
+      for (const family of FAMILIES) {
+        const tables = (await this.#dump(space, (seq) => getTables(seq, family))).map(readTable);
+        if (tables.some((t) => t.table === NFT_TABLE && t.family === family)) out.push(await this.#told(space, family));
+      }
+      return out;
+    });
+    return {
+      *[Symbol.iterator]() {
+        for (const one of told) yield* objectsIn(one);
+      },
+    };
   }
 
   async #generation(space: Space): Promise<number> {
@@ -138,36 +172,29 @@ export class NftPort implements KindPort<NftObject> {
     return ops.map(() => new WeftError('WEFT_NETLINK', text));
   }
 
-  async #contents(space: Space, family: NftFamily): Promise<NftObject[]> {
+  async #told(space: Space, family: NftFamily): Promise<Told> {
     const of = { family, table: NFT_TABLE };
     const sets = (await this.#dump(space, (seq) => getSets(seq, of))).map(readSet);
-    const chains = (await this.#dump(space, (seq) => getChains(seq, family))).map(readChain);
-    const rules = (await this.#dump(space, (seq) => getRules(seq, of))).map(readRule);
-    const out: NftObject[] = sets.map(setObject);
-    const byChain = new Map<string, Rule[]>(chains.map(({ chain }) => [chain, []]));
-    for (const rule of rules) byChain.get(rule.chain)?.push(rule);
-    for (const chain of chains) {
-      if (chain.table === NFT_TABLE && chain.family === family)
-        out.push(chainObject(chain, byChain.get(chain.chain) ?? []));
-    }
+    const chains = await this.#answer(space, (seq) => getChains(seq, family));
+    const rules = await this.#answer(space, (seq) => getRules(seq, of));
+    const elements: Buffer[] = [];
     for (const set of sets) {
       // Dynamic sets are filled by packets: their elements are flows, not wishes.
-      if (set.flags.includes('dynamic')) continue;
-      const messages = await this.#dump(space, (seq) => getElements(seq, set));
-      for (const m of messages) out.push(...elementsOf(readElements(m)));
+      if (!set.flags.includes('dynamic')) elements.push(await this.#answer(space, (seq) => getElements(seq, set)));
     }
-    return out;
+    return { family, sets, chains, rules, elements };
   }
 
   async #dump(space: Space, request: (seq: number) => Buffer): Promise<Message[]> {
-    const socket = space.socket(NETLINK_NETFILTER);
-    const answer = await socket.transact(request(this.#next()), TIMEOUT_MS);
-    const rows: Message[] = [];
-    for (const m of parseMessages(answer)) {
-      if (m.type !== NLMSG_ERROR && m.type !== NLMSG_DONE) rows.push(m);
-      else refuse(m, space);
-    }
-    return rows;
+    return [...rowsIn(await this.#answer(space, request))];
+  }
+
+  /** The answer to a dump as it came, for `rowsIn`. */
+  async #answer(space: Space, request: (seq: number) => Buffer): Promise<Buffer> {
+    const bytes = await space.socket(NETLINK_NETFILTER).transact(request(this.#next()), TIMEOUT_MS);
+    const { answer } = endOf(bytes);
+    if (answer) refuse(answer, space);
+    return bytes;
   }
 
   async #commit(space: Space, changes: readonly Change[], op: Op): Promise<WeftError | undefined> {
@@ -186,10 +213,36 @@ export class NftPort implements KindPort<NftObject> {
   }
 }
 
-function refuse(answer: Message, { ns }: Space, fine = 0): void {
-  const { errno, text } = ack(answer);
+function refuse({ errno, text }: Ack, { ns }: Space, fine = 0): void {
   if (errno !== 0 && errno !== fine)
     throw new WeftError('WEFT_NETLINK', `cannot list nf_tables in ${ns}: errno ${errno} ${text ?? ''}`);
+}
+
+/** What the kernel tells of our table of one family, in bytes but for the sets. */
+interface Told {
+  family: NftFamily;
+  sets: NftSet[];
+  chains: Buffer;
+  rules: Buffer;
+  /** Of one set after another. */
+  elements: Buffer[];
+}
+
+function* objectsIn({ family, sets, chains, rules, elements }: Told): Generator<NftObject> {
+  yield { what: 'table', family, table: NFT_TABLE };
+  for (const set of sets) yield setObject(set);
+  const texts = new Map<string, string[]>();
+  for (const message of rowsIn(rules)) {
+    const rule = readRule(message);
+    const of = texts.get(rule.chain);
+    if (of) of.push(ruleText(rule));
+    else texts.set(rule.chain, [ruleText(rule)]);
+  }
+  for (const message of rowsIn(chains)) {
+    const chain = readChain(message);
+    if (chain.table === NFT_TABLE && chain.family === family) yield chainObject(chain, texts.get(chain.chain) ?? []);
+  }
+  for (const dump of elements) for (const message of rowsIn(dump)) yield* elementsOf(readElements(message));
 }
 
 const elementsOf = ({ family, table, set, elements }: ReturnType<typeof readElements>): NftElement[] =>

@@ -1,5 +1,7 @@
+import { digestOf } from '../../base/digest.js';
 import type { WeftError } from '../../base/errors.js';
 import type { Message } from '../../codec/netlink.js';
+import { lastingBytes } from '../../codec/rtnl/lasting.js';
 import type { Op } from '../../reconcile/plan.js';
 import type { Batch } from './netlink-socket.js';
 import { noInterface, outcome } from './port.js';
@@ -36,6 +38,15 @@ export async function rowsOf(
   }
   return { rows, names: new Map([...indexes].map(([name, index]) => [index, name])) };
 }
+
+/** As a stamp (kernel/port.ts): rows of a dump that count, with the names of interfaces by which they are told apart. */
+export function stampOf(dump: Uint8Array, names: ReadonlyMap<number, string>, lasts: Lasts): { stamp?: string } {
+  const rows = lastingBytes(dump, lasts);
+  return rows ? { stamp: `${[...names].join()} ${digestOf(rows)}` } : {};
+}
+
+/** Does a row with these NTF_* and NUD_* count? Others come and go by themselves. */
+export type Lasts = (flags: number, state: number) => boolean;
 
 /**
  * Sends operations on rows of devices in one batch: 10,000 rows are a handful of system calls.

@@ -31,9 +31,13 @@ import { NetlinkSocket } from './netlink-socket.js';
 /** Up to this many interfaces are asked for one by one, 20 us each; more are cheaper to list. */
 const FEW_LINKS = 16;
 
+let opened = 0;
+
 /** One namespace with what is open in it. */
 export class Space {
   readonly #sockets = new Map<number, NetlinkSocket>();
+  /** Tells it from all others that were ever opened: as long as it is open, it is the same namespace. */
+  readonly serial = ++opened;
   #names: Promise<Map<string, number>> | undefined;
   readonly #foreign = new Set<string>();
 
