@@ -140,6 +140,23 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
     t.notMatch((await node.exec('iptables-save')).stdout, /WEFT-(PORTS|INPUT)-/, 'chains that are empty go');
   });
 
+  t.test('a flow of datagrams follows its port to the task that replaces the first', async (t) => {
+    await world.publish('c1', '8300:80/udp');
+    for (const [name, host] of [
+      ['outside', node.vtep],
+      ['loopback', '127.0.0.1'],
+    ] as const)
+      await (name === 'outside' ? outside : onNode).open(name, 'udp', host, 8300);
+    const said = async () => [await outside.say('outside'), await onNode.say('loopback')];
+    t.same(await said(), [`c1 ${CLIENT}`, `c1 ${GATEWAY}`]);
+    await world.unpublish('c1', '8300/udp');
+    await world.publish('c2', '8300:80/udp');
+    t.same(await said(), [`c2 ${CLIENT}`, `c2 ${GATEWAY}`], 'with its next packet');
+    const flows = (await node.exec('conntrack', '-L', '-p', 'udp', '--orig-port-dst', '8300')).stdout;
+    t.notMatch(flows, 'src=172.31.0.2 ', 'nothing leads to the first');
+    await world.unpublish('c2', '8300/udp');
+  });
+
   t.test('sources that are not allowed hear nothing', async (t) => {
     await world.publish('c1', '8100:80,allow=192.168.70.0/24,allow=127.0.0.0/8', '8100:80/udp,allow=192.168.70.0/24');
     t.same(await outside.ask('tcp', node.vtep, 8100, 1), { [`c1 ${CLIENT}`]: 1 });

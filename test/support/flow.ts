@@ -69,6 +69,12 @@ export class Flow {
     return length();
   }
 
+  /** Leaves nothing behind: a TCP socket ends with RST. */
+  reset(): void {
+    if (this.#socket instanceof net.Socket) this.#socket.resetAndDestroy();
+    else this.close();
+  }
+
   close(): void {
     if (this.#socket instanceof net.Socket) this.#socket.destroy();
     else this.#socket?.close();

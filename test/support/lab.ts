@@ -73,7 +73,7 @@ export class Lab {
     const rows = await Promise.all(nodes.map((node) => node.ownRows()));
     const tell = async (node: LabNode, i: number) => {
       const others = rows.filter((_, from) => from !== i).join('');
-      await node.api.post(`/v1/gossip?wait=applied&timeoutMs=${patient(10_000)}`, others);
+      await node.api.post(`/v1/gossip?wait=applied&timeoutMs=${patient(30_000)}`, others);
     };
     await Promise.all(nodes.map(tell));
   }
@@ -293,7 +293,7 @@ export class LabNode {
   async connect(network: string, endpoints: Record<string, string>): Promise<void> {
     for (const [sandbox, ip] of Object.entries(endpoints)) {
       await this.api.put(`/v1/sandboxes/${sandbox}`, {});
-      const wait = `wait=applied&timeoutMs=${patient(10_000)}`;
+      const wait = `wait=applied&timeoutMs=${patient(30_000)}`;
       await this.api.put(`/v1/endpoints/${sandbox}:${network}?${wait}`, { addresses: [ip] });
     }
   }

@@ -34,12 +34,12 @@ export function count(tally: Tally, word: string): void {
 /** Generous: a slow machine is no failure. */
 const TIMEOUT_MS = 10_000;
 
-/** A client that never rests: in each turn one exchange on a flow that stays, one on a flow of its own. */
+/** A client that never rests: in each turn one exchange on a flow that is kept, one on a flow of its own. */
 export class Load {
   #report: LoadReport = { tally: {}, failures: [], longestMs: 0 };
   #stopped = false;
   #waiting: (() => void)[] = [];
-  #steady: { flow: Flow; backend?: string; answered: number } | undefined;
+  #steady: { flow: Flow; backend?: string; answered: number; exchanges: number } | undefined;
   readonly #done: Promise<void>;
 
   constructor(
@@ -47,6 +47,8 @@ export class Load {
     readonly host: string,
     readonly port: number,
     gapMs: number,
+    /** So many exchanges on the flow that is kept, then its client opens another. */
+    readonly kept = Number.POSITIVE_INFINITY,
   ) {
     this.#done = this.#run(gapMs);
   }
@@ -83,13 +85,16 @@ export class Load {
     const from = Date.now();
     try {
       if (!this.#steady) {
-        this.#steady = { flow: new Flow(this.proto, this.host, this.port), answered: from };
+        this.#steady = { flow: new Flow(this.proto, this.host, this.port), answered: from, exchanges: 0 };
         await this.#steady.flow.open(TIMEOUT_MS);
       }
       const answer = await this.#steady.flow.say(Buffer.from('x'), TIMEOUT_MS);
       this.#steady.backend = answer.split(' ')[0] as string;
       this.#steady.answered = Date.now();
       count(this.#report.tally, 'ok');
+      if (++this.#steady.exchanges < this.kept) return;
+      this.#steady.flow.close();
+      this.#steady = undefined;
     } catch (error) {
       const { flow, backend, answered = from } = this.#steady ?? {};
       this.#fail({ flow: 'steady', code: codeOf(error), from: answered, ...(backend && { backend }) });

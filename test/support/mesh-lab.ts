@@ -43,8 +43,8 @@ function run(file: string, ...args: string[]): string {
   return execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** A change takes a guest seconds. */
-const WAIT = `wait=applied&timeoutMs=${patient(10_000)}`;
+/** A change takes a guest seconds, and so does on a busy machine the first one, for which a resolver is started. */
+const WAIT = `wait=applied&timeoutMs=${patient(30_000)}`;
 
 export class MeshLab {
   #lab: Lab | undefined;

@@ -72,6 +72,12 @@ export class Traffic {
     return { tally, ms };
   }
 
+  /** Quick ones that are all refused: from whatever ports, for none of them is remembered. */
+  async refused(proto: Proto, host: string, port: number, times: number): Promise<Tally> {
+    const request = { do: 'ask', proto, host, port, times, timeoutMs: PATIENCE_MS, anyPort: true } as const;
+    return (await this.send(request)).tally ?? {};
+  }
+
   /** @param localPort where it matters; else one of its own */
   async open(flow: string, proto: Proto, host: string, port: number, localPort?: number): Promise<void> {
     await this.send({ do: 'open', flow, proto, host, port, ...(localPort && { localPort }) });
@@ -86,13 +92,24 @@ export class Traffic {
     await this.send({ do: 'close', flow });
   }
 
+  /** Closes a flow with RST. */
+  async reset(flow: string): Promise<void> {
+    await this.send({ do: 'reset', flow });
+  }
+
+  /** Has the server close a connection first. @returns ENDED */
+  async end(flow: string): Promise<string> {
+    return (await this.send({ do: 'end', flow, timeoutMs: PATIENCE_MS })).text ?? '';
+  }
+
   /** Bytes that arrive of a download from a server of `serve`. */
   async download(host: string, port: number, bytes: number, timeoutMs = 4 * PATIENCE_MS): Promise<number> {
     return (await this.send({ do: 'download', host, port, bytes, timeoutMs })).bytes ?? 0;
   }
 
-  async load(proto: Proto, host: string, port: number, gapMs: number): Promise<void> {
-    await this.send({ do: 'load', proto, host, port, gapMs });
+  /** @param kept exchanges on one flow before the next is opened; never another when not given */
+  async load(proto: Proto, host: string, port: number, gapMs: number, kept?: number): Promise<void> {
+    await this.send({ do: 'load', proto, host, port, gapMs, ...(kept !== undefined && { kept }) });
   }
 
   /** Waits until no exchange of a load is under way any more that was before. */

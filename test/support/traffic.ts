@@ -13,19 +13,23 @@ import { count, type Failure, Load, type Tally, together } from './load.js';
 export type TrafficRequest =
   /**
    * Answer `NAME CLIENT-ADDRESS` on a TCP and a UDP port; a TCP client that sends `big N` gets N bytes, and one that asks
-   * `GET /N` the same by HTTP.
+   * `GET /N` the same by HTTP. Where it sends `end` the server closes.
    */
   | { do: 'serve'; name: string; port: number }
   | { do: 'deafen'; port: number }
   /** `times` new flows, one after the other. */
-  | { do: 'ask'; proto: Proto; host: string; port: number; times: number; timeoutMs: number }
+  | { do: 'ask'; proto: Proto; host: string; port: number; times: number; timeoutMs: number; anyPort?: boolean }
   /** A flow that stays. Several may share a local port, if they lead elsewhere. */
   | { do: 'open'; flow: string; proto: Proto; host: string; port: number; localPort?: number }
   | { do: 'say'; flow: string; timeoutMs: number; bytes?: number }
   | { do: 'close'; flow: string }
+  /** Without a word to the other side but RST. */
+  | { do: 'reset'; flow: string }
+  /** The server ends the connection, and is the one who remembers it. */
+  | { do: 'end'; flow: string; timeoutMs: number }
   | { do: 'download'; host: string; port: number; bytes: number; timeoutMs: number }
-  /** New flows all the time, and one that stays, until `relax`. */
-  | { do: 'load'; proto: Proto; host: string; port: number; gapMs: number }
+  /** New flows all the time, and one that is kept for so many exchanges, or for good, until `relax`. */
+  | { do: 'load'; proto: Proto; host: string; port: number; gapMs: number; kept?: number }
   /** Answers when no exchange of a load is under way any more that was before. */
   | { do: 'turn' }
   /** What the loads have seen since this was asked last. */
@@ -61,7 +65,12 @@ async function serve(name: string, port: number): Promise<void> {
     connections.add(socket);
     socket.on('error', () => {}).on('close', () => connections.delete(socket));
     socket.on('data', (bytes) => {
-      const [, get, big] = /^(?:GET \/(\d+)|big (\d+))/.exec(bytes.toString('latin1')) ?? [];
+      const text = bytes.toString('latin1');
+      if (text === 'end') {
+        socket.end();
+        return;
+      }
+      const [, get, big] = /^(?:GET \/(\d+)|big (\d+))/.exec(text) ?? [];
       const seen = socket.remoteAddress?.replace('::ffff:', '');
       if (get) socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${get}\r\n\r\n`);
       socket.write(get || big ? Buffer.alloc(Number(get ?? big)) : `${name} ${seen}`);
@@ -96,7 +105,8 @@ function deafen(port: number): void {
 async function ask(request: Extract<TrafficRequest, { do: 'ask' }>): Promise<TrafficAnswer> {
   const tally: Tally = {};
   for (let i = 0; i < request.times; i++) {
-    count(tally, await exchange(new Flow(request.proto, request.host, request.port, localPort()), request.timeoutMs));
+    const from = request.anyPort ? 0 : localPort();
+    count(tally, await exchange(new Flow(request.proto, request.host, request.port, from), request.timeoutMs));
   }
   return { tally };
 }
@@ -140,10 +150,20 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
       flows.get(request.flow)?.close();
       flows.delete(request.flow);
       return {};
+    case 'reset':
+      flows.get(request.flow)?.reset();
+      flows.delete(request.flow);
+      return {};
+    case 'end': {
+      const text = await flows.get(request.flow)?.say(Buffer.from('end'), request.timeoutMs).catch(codeOf);
+      flows.get(request.flow)?.close();
+      flows.delete(request.flow);
+      return { text: text ?? '' };
+    }
     case 'download':
       return download(request);
     case 'load':
-      loads.push(new Load(request.proto, request.host, request.port, request.gapMs));
+      loads.push(new Load(request.proto, request.host, request.port, request.gapMs, request.kept));
       return {};
     case 'turn':
       await Promise.all(loads.map((load) => load.turn()));

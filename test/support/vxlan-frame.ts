@@ -1,5 +1,6 @@
 import { ipBytes } from '../../src/base/ip.js';
 import { macBytes } from '../../src/base/mac.js';
+import { checksum } from './checksum.js';
 
 /** A UDP datagram in an Ethernet frame in VXLAN, as somebody would write it who wants onto a network of others. */
 export interface Forged {
@@ -32,12 +33,4 @@ export function vxlanPayload({ vni, fromMac, toMac, from, to, port, text }: Forg
   vxlan.writeUIntBE(vni, 4, 3);
   const ethernet = Buffer.from([...macBytes(toMac), ...macBytes(fromMac), 0x08, 0x00]);
   return Buffer.concat([vxlan, ethernet, header, udp]);
-}
-
-/** RFC 1071. */
-function checksum(bytes: Buffer): number {
-  let sum = 0;
-  for (let i = 0; i < bytes.length; i += 2) sum += bytes.readUInt16BE(i);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  return ~sum & 0xffff;
 }
