@@ -83,12 +83,19 @@ const peers = {
   ],
 };
 
+const IPVS = ['weft.servers', 'ipvsadm.servers', 'ipvs.few', 'ipvs.many'];
 const services = {
-  sides: (lab) => lab.services(),
+  async sides(lab) {
+    const guest = await peer(lab.guestServices(), (sides) => sides);
+    const inGuest = 'missing' in guest ? Object.fromEntries(IPVS.map((name) => [name, guest])) : guest;
+    return { ...(await lab.services()), ...inGuest };
+  },
   figures: [
     ratio('services.nft.load', 'ratio-time', ['weft.table', 'nft.table'], 1, 'nft -f of the same table'),
+    ratio('services.ipvs.load', 'ratio-time', ['weft.servers', 'ipvsadm.servers'], 0.8, 'ipvsadm -R of 2,000 services'),
     ratio('services.one', 'ratio-time', ['weft.one', 'weft.full'], 0.02, 'all 10,000 by gossip'),
-    ratio('services.lookup', 'ratio-time', ['weft.many', 'weft.few'], 1.1, 'connection among 10 services'),
+    ratio('services.lookup', 'ratio-time', ['nft.many', 'nft.few'], 1.1, 'connection among 10 services'),
+    ratio('services.lookup', 'ratio-time', ['ipvs.many', 'ipvs.few'], 1.1, 'the same with ipvs, 2,000 to 10'),
     alone('services.rss', 'MB', 'weft.rss', 300, 'agent with 10,000 services of 10 backends'),
   ],
   told: { 'weft.applied': 'PUT of a service among 1,000 until the kernel shows it, the slowest of 100' },

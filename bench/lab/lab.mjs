@@ -1,5 +1,7 @@
 // What the benches measure in, made when first asked for.
 import { spawnSync } from 'node:child_process';
+import { checkMachine } from '../../scripts/guest/machine.mjs';
+import { guestSides } from '../guest.mjs';
 import { agentSides } from '../peers/agents.mjs';
 import { loadSides } from '../peers/load.mjs';
 import { sandboxSides } from '../peers/sandboxes.mjs';
@@ -14,6 +16,9 @@ import { apiClient, plugWeft } from './weft.mjs';
 
 /** A peer that cannot be had on this machine; its figures are reported as missing. */
 export class MissingPeer extends Error {}
+
+/** What measures in the guest, and how its sides are told. */
+const SERVICES_IN_GUEST = new URL('../services/in-guest.mjs', import.meta.url);
 
 const SHELL_TOOLS = ['ip', 'bridge', 'nft', 'iptables-restore'];
 
@@ -109,6 +114,19 @@ export class Lab {
       const lookup = await lookupSides(await this.#setting(this.cpus), this.traffic);
       const parts = [await tableSides(this.directory), await fullSides(setting), await appliedSides(setting)];
       return this.#together([...parts, lookup]);
+    });
+  }
+
+  /** Many services of IPVS, in a guest. @returns their sides */
+  guestServices() {
+    return this.#once('guest services', async () => {
+      need(['ipvsadm', 'curl', 'taskset']);
+      try {
+        checkMachine();
+      } catch (cause) {
+        throw new MissingPeer(cause.message);
+      }
+      return this.#together([await guestSides(SERVICES_IN_GUEST, this.traffic.cpus.cpu)]);
     });
   }
 

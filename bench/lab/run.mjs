@@ -4,6 +4,9 @@ import { spawnSync } from 'node:child_process';
 /** Bytes: the table of 10,000 services is 30 MB as text. */
 const OUTPUT_MAX = 256 * 1024 * 1024;
 
+/** Characters of the input that an error shows. */
+const SHOWN = 2000;
+
 /** Path of a namespace. @param {string} ns */
 export const pathOf = (ns) => (ns.startsWith('/') ? ns : `/run/netns/${ns}`);
 
@@ -21,7 +24,9 @@ export function run(ns, argv, input) {
   });
   if (error) throw new Error(`cannot run ${words[0]}: ${error.message}`);
   if (status === 0) return stdout;
-  throw new Error(`${argv.join(' ')} in ${ns} failed: ${stderr.trim()}${input === undefined ? '' : `\n${input}`}`);
+  throw new Error(
+    `${argv.join(' ')} in ${ns} failed: ${stderr.trim()}${input === undefined ? '' : `\n${input.slice(0, SHOWN)}`}`,
+  );
 }
 
 const text = (lines) => `${lines.flat().join('\n')}\n`;

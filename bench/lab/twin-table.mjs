@@ -24,22 +24,33 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
   const id = mark(backend.address);
   const toward = (map) => `ether daddr set ${key} . meta mark map @${map}`;
   const remember = (timeout) => `update @flows4 { ${FLOW} timeout ${timeout} }`;
+  const linger = `update @closing4 { ${FLOW} timeout 30s }`;
   const chain = (name, ...rules) => [`chain ${name} {`, ...rules.map((rule) => `  ${rule}`), '}'];
   return [
     'table bridge weft {',
     `map svc4 { typeof ${key} : verdict; elements = { ${frontend} : goto svc-web }; }`,
     `map slot4 { typeof ${key} . numgen inc mod 2 : meta mark; elements = { ${frontend} . 0 : ${id} }; }`,
-    `map live4 { typeof ${key} . meta mark : ether saddr; elements = { ${frontend} . ${id} : ${backend.mac} }; }`,
-    `map drain4 { typeof ${key} . meta mark : ether saddr; }`,
-    `set flows4 { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`,
+    `map live4 { typeof ${key} . meta mark : ether saddr; counter; elements = { ${frontend} . ${id} : ${backend.mac} }; }`,
+    ...['drain4', 'stay4'].map((map) => `map ${map} { typeof ${key} . meta mark : ether saddr; counter; }`),
+    `set begun4 { typeof ${key} . meta mark; flags dynamic,timeout; timeout 1d; size 262144; counter; }`,
+    ...['flows4', 'closing4'].map((set) => `set ${set} { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`),
     'map frags4 { typeof ip saddr . ip daddr . ip id . ip protocol : ether saddr; flags dynamic,timeout; size 65536; }',
     ...chain('frag4', 'ether daddr set ip saddr . ip daddr . ip id . ip protocol map @frags4'),
     ...chain('note4'),
+    ...chain('close4', `delete @flows4 { ${FLOW} }`, `delete @closing4 { ${FLOW} }`, linger),
+    ...chain('linger4', linger),
+    ...chain(
+      'late4',
+      `${FLOW} @closing4 meta mark set ${id}`,
+      `${toward('live4')} goto linger4`,
+      `${toward('drain4')} goto linger4`,
+      `delete @flows4 { ${FLOW} }`,
+    ),
     ...chain(
       'touch4',
       FIRST_FRAGMENT,
       `${SYN} return`,
-      `tcp flags & (fin | rst) != 0 ${remember('30s')} return`,
+      'tcp flags & (fin | rst) != 0 goto close4',
       `meta l4proto tcp ${remember('130m')} return`,
       remember('5m'),
     ),
@@ -48,7 +59,7 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
       `delete @flows4 { ${FLOW} }`,
       `meta l4proto tcp ${remember('60s')}`,
       `meta l4proto != tcp ${remember('5m')}`,
-      toward('live4'),
+      `${toward('live4')} update @begun4 { ${key} . meta mark }`,
       FIRST_FRAGMENT,
     ),
     ...chain('svc-web', `meta mark set ${key} . numgen inc mod 1 map @slot4 goto learn4`),
@@ -59,8 +70,9 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
       `${FLOW} @flows4 meta mark set ${id}`,
       `${toward('live4')} goto touch4`,
       `${SYN} goto new4`,
-      `${toward('drain4')} goto touch4`,
-      'meta l4proto tcp return',
+      `meta l4proto != udp ${toward('drain4')} goto touch4`,
+      `meta l4proto udp ${toward('stay4')} goto touch4`,
+      'meta l4proto tcp goto late4',
       'goto new4',
     ),
     ...chain('l4-4', 'meta l4proto tcp goto in4', 'meta l4proto udp goto in4', 'meta l4proto sctp goto in4'),
@@ -89,6 +101,9 @@ export function returnMap(bridge, legs) {
     '  iifname "vxlan0" accept',
     `  ether daddr ${bridge} ether daddr set ip saddr map @nodes4 accept`,
     '  ether daddr set ip saddr map @nodes4 drop',
+    '  iifname "wfnode" accept',
+    '  meta protocol ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
+    '  meta protocol { ip, ip6 } drop',
     '}',
   ];
 }

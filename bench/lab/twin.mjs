@@ -3,6 +3,7 @@ import { APP, HOST, INGRESS, NUMBER, nodeAddress, PUBLISHED, TARGET, VIP } from 
 import { attach, boxOf, bridgeMac, carry, endpointMac, gateway, know, spaceOf } from './by-hand.mjs';
 import { addWeftResolverRules } from './resolver-rules.mjs';
 import { ip, iptables, namespaces, nft, sysctls } from './run.mjs';
+import { guardTable } from './twin-guard.mjs';
 import { balancerTable, returnMap } from './twin-table.mjs';
 import { plugHost } from './underlay.mjs';
 
@@ -28,7 +29,7 @@ export function plugTwin({ resolver }) {
   know(here, APP, server);
   know(here, INGRESS, published);
   know(there, APP, caller);
-  task(backend, server, answering);
+  task(backend, server, published, answering);
   if (resolver) for (const box of [client, backend]) addWeftResolverRules(box);
   const legs = hosts.map((host, i) => leg(host, nodeAddress(i + 1)));
   know(here, INGRESS, { mac: legs[1].mac, host: there });
@@ -37,6 +38,12 @@ export function plugTwin({ resolver }) {
     balance(host, nodeAddress(i + 1), server, published, legs);
     nodeRules(host, nodeAddress(i + 1));
   });
+  const from = (host, network, ...macs) => macs.map((mac) => ({ network, mac, vtep: host.vtep }));
+  nft(
+    here.name,
+    guardTable(here.vtep, [...from(there, APP, server.mac), ...from(there, INGRESS, published.mac, legs[1].mac)]),
+  );
+  nft(there.name, guardTable(there.vtep, [...from(here, APP, caller.mac), ...from(here, INGRESS, legs[0].mac)]));
   return { client, backend, node: here.vtep };
 }
 
@@ -73,14 +80,14 @@ function balance(host, address, server, published, legs) {
 }
 
 /** What a backend's own namespace translates; see src/network/task.ts. */
-function task(box, { address }, answering) {
+function task(box, { address }, published, answering) {
   sysctls(box, {
     'net/ipv4/conf/eth0/accept_local': 1,
     'net/ipv4/conf/eth1/src_valid_mark': 1,
     'net/ipv4/tcp_fwmark_accept': 1,
     'net/ipv4/tcp_early_demux': 0,
   });
-  const outside = `! -s ${INGRESS.prefix}.0/24 -i eth1`;
+  const outside = `! -d ${published.address}/32 -i eth1`;
   iptables(box, {
     raw: [
       'WEFT-TASK-RAW-IN -',
@@ -145,7 +152,7 @@ function nodeRules({ name, vtep }, address) {
       'WEFT-FORWARD -o weft-in -m conntrack --ctstate DNAT -j ACCEPT',
       'WEFT-FORWARD -i weft-in -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
       'WEFT-FORWARD -o weft-gw -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
-      'WEFT-FORWARD -i weft-gw -o weft-gw -j DROP',
+      'WEFT-FORWARD -o weft-gw -j DROP',
       'WEFT-FORWARD -i weft-gw -j ACCEPT',
     ],
   });

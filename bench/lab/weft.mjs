@@ -10,14 +10,17 @@ import { pathOf } from './run.mjs';
 import { plugHost } from './underlay.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 /** A request that is answered when the kernel shows it. */
 export const APPLIED = '?wait=applied&timeoutMs=120000';
 
 /** An agent in its node's namespace. */
 export class Agent {
-  /** @param {string} node @param {string} vtep @param {string} directory @param {number[]} cpus it may run on */
-  constructor(node, vtep, directory, cpus) {
+  /**
+   * @param {string} node @param {string} vtep @param {string} directory @param {number[]} cpus it may run on
+   * @param {'nft' | 'ipvs'} balancer
+   */
+  constructor(node, vtep, directory, cpus, balancer = 'nft') {
     this.node = node;
     this.vtep = vtep;
     this.run = path.join(directory, node);
@@ -26,7 +29,7 @@ export class Agent {
     const out = fs.openSync(this.log, 'w');
     const pinned = cpus.length > 0 ? ['taskset', '-c', cpus.join(',')] : [];
     const argv = [`--net=${pathOf(node)}`, ...pinned, process.execPath, path.join(DIST, 'weftd.js')];
-    argv.push('--node', node, '--advertise', vtep, '--lb', 'nft', '--run-dir', this.run);
+    argv.push('--node', node, '--advertise', vtep, '--lb', balancer, '--run-dir', this.run);
     argv.push('--state-dir', path.join(directory, `${node}-state`), '--socket', socket);
     this.child = spawn('nsenter', argv, { stdio: ['ignore', out, out] });
     fs.closeSync(out);

@@ -16,8 +16,8 @@ const TIMES = 5;
 const PUTS = 100;
 
 /** An agent on a host of its own, with a container on the network of the services. */
-async function agentWith(name, number, n, { directory, cpus, ApiClient }) {
-  const agent = new Agent(name, plugHost(name, number), directory, cpus);
+async function agentWith(name, number, n, { directory, cpus, ApiClient }, balancer = 'nft') {
+  const agent = new Agent(name, plugHost(name, number), directory, cpus, balancer);
   await agent.ready(ApiClient);
   await agent.put(`networks/${NETWORK.name}`, { subnets: [NETWORK.subnet], vni: NETWORK.vni });
   await agent.put('sandboxes/c1', {});
@@ -105,15 +105,18 @@ export async function appliedSides(setting) {
   };
 }
 
-/** @returns sides of a client among few services, and of one among many; both have the same server */
-export async function lookupSides(setting, traffic) {
+/**
+ * @param {'nft' | 'ipvs'} balancer @param {number} many
+ * @returns sides of a client among ten services, and of one among many; both have the same server
+ */
+export async function lookupSides(setting, traffic, balancer = 'nft', many = MANY) {
   const sides = {};
   const agents = [];
   for (const [name, number, count] of [
     ['few', 217, FEW],
-    ['many', 218, MANY],
+    ['many', 218, many],
   ]) {
-    const agent = await agentWith(name, number, 0, setting);
+    const agent = await agentWith(name, number, 0, setting, balancer);
     agents.push(agent);
     await tell(agent, 0, count);
     // The last service has its only backend in a second container of the node.
@@ -121,7 +124,7 @@ export async function lookupSides(setting, traffic) {
     await agent.put('sandboxes/b1', {});
     await agent.put(`endpoints/b1:${NETWORK.name}`, { addresses: [container(1)], service: 'here' });
     await traffic.serve(agent.box('b1'));
-    sides[`weft.${name}`] = { scale: 'us', measure: () => traffic.connect(agent.box('c1'), vip(MANY)) };
+    sides[`${balancer}.${name}`] = { scale: 'us', measure: () => traffic.connect(agent.box('c1'), vip(MANY)) };
   }
   return { sides, stop: () => Promise.all(agents.map((agent) => agent.stop())) };
 }

@@ -1,21 +1,63 @@
-// Writing a balancer's rules for many services into the kernel: by weft, and by nft from a file.
+// Writing a balancer's objects for many services into the kernel: by weft, and by the tool that restores them from text.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { nft, run } from '../lab/run.mjs';
+import { ip, run } from '../lab/run.mjs';
 import { BACKENDS, backend, NETWORK, serviceName, serviceSpec } from './rows.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const load = (file) => import(path.join(DIST, `${file}.js`));
 
-const COUNT = 10_000;
 const SELF = { name: 'here', vtep: '172.31.255.1', dataPathPort: 4789, addresses: { 4: '172.31.255.1' } };
+const NS = `net-${NETWORK.name}`;
 
 /**
- * @param {string} directory for its pins
- * @returns sides that write the table of 10,000 services with 10 backends each into an empty namespace, in milliseconds:
- *   weft from the wish on (what should be there, plan, encode, send), nft from the text of the same table on
+ * @typedef {object} Form how a balancer's services look to its own tool
+ * @property {'nft' | 'ipvs'} balancer
+ * @property {readonly string[]} kinds of kernel objects
+ * @property {number} count of services
+ * @property {(ns: string) => string} save all of them as text
+ * @property {(text: string) => number} services how many there are in it
+ * @property {(ns: string, text: string) => void} restore
  */
+
+/** @type {Form} a chain `svc-…` for each service */
+const TABLE = {
+  balancer: 'nft',
+  kinds: ['nft'],
+  count: 10_000,
+  save: (ns) => run(ns, ['nft', 'list', 'table', 'bridge', 'weft']),
+  services: (text) => text.match(/^\tchain svc-/gm)?.length ?? 0,
+  restore: (ns, text) => run(ns, ['nft', '-f', '-'], text),
+};
+
+/** @type {Form} a virtual server for streams, and one for datagrams; weft writes the table that leads to them as well */
+const SERVERS = {
+  balancer: 'ipvs',
+  kinds: ['virtual-server', 'real-server', 'nft'],
+  count: 2000,
+  save: (ns) => run(ns, ['ipvsadm', '--save', '-n']),
+  services: (text) => (text.match(/^-A -f /gm)?.length ?? 0) / 2,
+  restore: (ns, text) => run(ns, ['ipvsadm', '--restore'], text),
+};
+
+/** @param {string} directory for its pins @returns sides `weft.table` and `nft.table`: 10,000 services */
 export async function tableSides(directory) {
+  const { byWeft, byTool, stop } = await writers(TABLE, directory);
+  return { sides: { 'weft.table': byWeft, 'nft.table': byTool }, stop };
+}
+
+/** @param {string} directory for its pins @returns sides `weft.servers` and `ipvsadm.servers`: 2,000 services */
+export async function serverSides(directory) {
+  const { byWeft, byTool, stop } = await writers(SERVERS, directory);
+  return { sides: { 'weft.servers': { ...byWeft, most: 5 }, 'ipvsadm.servers': { ...byTool, most: 5 } }, stop };
+}
+
+/**
+ * @param {Form} form @param {string} directory
+ * @returns sides that write services with 10 backends each into an empty namespace, in milliseconds: weft from the wish on
+ *   (what should be there, plan, encode, send), the tool from the text of the same on
+ */
+async function writers({ balancer, kinds, count, save, services, restore }, directory) {
   const [{ loadNative }, { Spaces }, { RealKernel }, { Desired, Dirt }, { Pass }, { KINDS }, { produce }, { BODIES }] =
     await Promise.all(
       [
@@ -29,36 +71,37 @@ export async function tableSides(directory) {
         'model/registry',
       ].map(load),
     );
-  const spaces = new Spaces(loadNative(), path.join(directory, 'table'));
+  const spaces = new Spaces(loadNative(), path.join(directory, balancer));
   const kernel = new RealKernel(spaces);
-  const ns = `net-${NETWORK.name}`;
-  const producers = [`network/${NETWORK.name}`, ...numbers(COUNT).map((n) => `service/${serviceName(n)}`)];
+  const producers = [`network/${NETWORK.name}`, ...numbers(count).map((n) => `service/${serviceName(n)}`)];
   let text;
 
   const inNamespace = async (write) => {
-    spaces.create(ns);
+    spaces.create(NS);
     try {
+      // IPVS takes addresses only where there is a routing table.
+      ip(spaces.seenAt(NS), 'link set lo up');
       const began = performance.now();
-      await write();
+      await write(spaces.seenAt(NS));
       const took = performance.now() - began;
-      const table = run(spaces.seenAt(ns), ['nft', 'list', 'table', 'bridge', 'weft']);
-      const written = table.match(/^\tchain svc-/gm)?.length;
-      if (written !== COUNT) throw new Error(`${written} services were written, not ${COUNT}`);
-      text ??= table;
+      const saved = save(spaces.seenAt(NS));
+      const written = services(saved);
+      if (written !== count) throw new Error(`${written} services were written, not ${count}`);
+      text ??= saved;
       return took;
     } finally {
-      spaces.remove(ns);
+      spaces.remove(NS);
     }
   };
 
   const byWeft = async () => {
-    const world = worldOf(wishOf(BODIES));
+    const world = worldOf(wishOf(BODIES, count), balancer);
     const desired = new Desired(KINDS);
     const dirt = new Dirt();
     for (const producer of producers) {
       desired.set(
         producer,
-        produce(world, producer).filter((wanted) => wanted.ns === ns && wanted.kind === 'nft'),
+        produce(world, producer).filter((wanted) => wanted.ns === NS && kinds.includes(wanted.kind)),
         dirt,
       );
     }
@@ -69,14 +112,12 @@ export async function tableSides(directory) {
   };
 
   return {
-    sides: {
-      'weft.table': { scale: 'ms', measure: () => inNamespace(byWeft) },
-      'nft.table': {
-        scale: 'ms',
-        async measure() {
-          if (text === undefined) await inNamespace(byWeft);
-          return inNamespace(() => nft(spaces.seenAt(ns), text));
-        },
+    byWeft: { scale: 'ms', measure: () => inNamespace(byWeft) },
+    byTool: {
+      scale: 'ms',
+      async measure() {
+        if (text === undefined) await inNamespace(byWeft);
+        return inNamespace((ns) => restore(ns, text));
       },
     },
     stop: () => spaces.unmountIfEmpty(),
@@ -86,11 +127,11 @@ export async function tableSides(directory) {
 const numbers = (count) => Array.from({ length: count }, (_, i) => i);
 
 /** What the agent would hold, without what is on the way to it. */
-function wishOf(bodies) {
+function wishOf(bodies, count) {
   const stored = (table, id, spec) => [id, { table, id, origin: 'api', revision: 1, spec }];
   const body = (table, value) => bodies[table].parse(value);
   const network = { ...body('networks', { subnets: [NETWORK.subnet] }), vni: NETWORK.vni };
-  const peers = numbers(COUNT).flatMap((n) =>
+  const peers = numbers(count).flatMap((n) =>
     numbers(BACKENDS).map((k) => {
       const { ip, mac, vtep } = backend(n, k);
       const value = { network: NETWORK.name, address: ip, mac, vtep, service: serviceName(n) };
@@ -102,21 +143,28 @@ function wishOf(bodies) {
     networks: new Map([stored('networks', NETWORK.name, network)]),
     sandboxes: new Map(),
     endpoints: new Map(),
-    services: new Map(numbers(COUNT).map((n) => stored('services', serviceName(n), body('services', serviceSpec(n))))),
+    services: new Map(numbers(count).map((n) => stored('services', serviceName(n), body('services', serviceSpec(n))))),
     nodes: new Map(),
     peers: new Map(peers),
   };
 }
 
-const worldOf = (wish) => ({
-  wish,
-  self: SELF,
-  underlayMtu: 1500,
-  smallPaths: new Map(),
-  balancer: { name: 'nft', bridgeConntrack: false },
-  nftInet: true,
-  gateway: { 4: { subnet: '172.30.0.0/16', address: '172.30.0.1' } },
-  number: (_space, _name, first) => first,
-  resolverPorts: () => undefined,
-  chosenPort: () => undefined,
-});
+function worldOf(wish, name) {
+  const given = new Map();
+  return {
+    wish,
+    self: SELF,
+    underlayMtu: 1500,
+    smallPaths: new Map(),
+    balancer: { name, bridgeConntrack: false, hash: true },
+    nftInet: true,
+    gateway: { 4: { subnet: '172.30.0.0/16', address: '172.30.0.1' } },
+    number(space, name, first) {
+      const id = `${space} ${name}`;
+      if (!given.has(id)) given.set(id, first + given.size);
+      return given.get(id);
+    },
+    resolverPorts: () => undefined,
+    chosenPort: () => undefined,
+  };
+}
