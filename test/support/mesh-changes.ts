@@ -94,5 +94,5 @@ function flushCase(lab: MeshLab, of: Family): void {
 export function changeCases(lab: MeshLab, of: Family): void {
   if (!inGuest() || (lab.lb === 'ipvs' && of === 4)) joinCase(lab, of);
   if (!inGuest() && of === 4) spreadCase(lab, of);
-  if (of === 4) flushCase(lab, of);
+  if (!inGuest() && of === 4) flushCase(lab, of);
 }
