@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { toWeftError, WeftError } from '../base/errors.js';
+import { codeOf, toWeftError, WeftError } from '../base/errors.js';
 import { ResolverClient } from '../dns/client.js';
 import type { Counters } from '../dns/counters.js';
 import type { BoundSandbox } from '../dns/listeners.js';
@@ -67,6 +67,8 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   #unreachable = '';
   #started = false;
   #sought = false;
+  /** The resolver ran before this agent did. */
+  #inherited = false;
   #failures = 0;
   /** The next message is the whole view. */
   #whole = true;
@@ -121,6 +123,13 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   async end(): Promise<void> {
     await this.#work;
     if (!(await this.#client.attach())) return;
+    await this.#terminate();
+    this.#ports.clear();
+    rmSync(join(this.options.runDir, LOG_NAME), { force: true });
+  }
+
+  /** @throws WEFT_TIMEOUT */
+  async #terminate(): Promise<void> {
     const { pid } = await this.#client.status();
     const gone = once(this.#client, 'disconnect', { signal: AbortSignal.timeout(END_TIMEOUT_MS) });
     try {
@@ -130,8 +139,6 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
       if ((error as NodeJS.ErrnoException).code === 'ESRCH') return;
       throw new WeftError('WEFT_TIMEOUT', `the resolver, pid ${pid}, does not end: ${(error as Error).message}`);
     }
-    this.#ports.clear();
-    rmSync(join(this.options.runDir, LOG_NAME), { force: true });
   }
 
   changed(affected: AffectedNames): void {
@@ -238,7 +245,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   /** @returns whether it has all names of the wish now */
   async #send(wish: Wish): Promise<boolean> {
     if (this.#whole) {
-      this.#took(await this.#client.sendView(this.#view.whole(wish)));
+      this.#took(await this.#sendWhole(wish));
       this.#whole = false;
       return true;
     }
@@ -250,11 +257,29 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
     return !this.#whole;
   }
 
+  /**
+   * One that another agent started may be of another version, and not know what it is told: it is ended, and this agent's
+   * own listens where it did. @throws what it refused with
+   */
+  async #sendWhole(wish: Wish): Promise<Applied> {
+    try {
+      return await this.#client.sendView(this.#view.whole(wish));
+    } catch (error) {
+      if (this.#inherited && codeOf(error)?.startsWith('WEFT_INVALID')) {
+        const { sandboxes } = await this.#client.status();
+        for (const [name, bound] of Object.entries(sandboxes)) this.#ports.set(name, bound);
+        await this.#terminate();
+      }
+      throw error;
+    }
+  }
+
   async #reach(): Promise<boolean> {
     this.#whole = true;
     this.#sought = true;
+    this.#inherited = true;
     if (!this.#wanted) return this.#client.attach();
-    await this.#client.connect();
+    this.#inherited = !(await this.#client.connect()).started;
     return true;
   }
 

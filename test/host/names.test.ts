@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -423,6 +423,29 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     }
     await start(n1);
     t.ok(await answers(n1, 'c1', patient(2000)));
+  });
+
+  t.test('a resolver of another version, which does not know what it is told, makes room', limited, async (t) => {
+    await n1.kill9();
+    process.kill(resolverPid(n1), 'SIGKILL');
+    const socket = join(n1.runDir, 'resolver.sock');
+    rmSync(socket, { force: true });
+    const error = { code: 'WEFT_INVALID_ARGUMENT', message: 'view: "ttl" is not known' };
+    const other = spawn(process.execPath, [
+      '-e',
+      `const status = { op: 'status', pid: process.pid, revision: 1, sandboxes: {}, errors: {}, counters: {}, inFlight: 0 };
+      const refused = ${JSON.stringify({ op: 'error', error })};
+      require('node:net').createServer((agent) => require('node:readline').createInterface({ input: agent }).on('line', (line) =>
+        agent.write(JSON.stringify(JSON.parse(line).op === 'status' ? status : refused) + '\\n'))).listen(process.argv[1], () => console.log('listening'));`,
+      socket,
+    ]);
+    t.teardown(() => other.kill('SIGKILL'));
+    const ended = once(other, 'exit');
+    await once(other.stdout, 'data');
+    await start(n1);
+    await until('names are answered', () => answers(n1, 'c1', patient(300)));
+    t.same(await ended, [null, 'SIGTERM']);
+    t.not(resolverPid(n1), other.pid);
   });
 
   t.test('rules to the resolver that somebody takes away are put back', limited, async (t) => {
