@@ -329,7 +329,7 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
   });
 
   if (families.length === 1) {
-    taskScenes(t, lab, of);
+    if (!inGuest()) taskScenes(t, lab, of);
     publishScenes(t, lab, of);
   }
 
