@@ -54,7 +54,10 @@ export async function agentSides(setting) {
         scale: 'ms',
         async measure() {
           await tell(loading, NOBODY);
-          return timed(() => tell(loading, gossip(1, FEW)));
+          const took = await timed(() => tell(loading, gossip(1, FEW)));
+          // What it does afterwards (a snapshot, a collection) would meet the side that comes next.
+          await sleep(REST_MS);
+          return took;
         },
       },
       'weft.one': {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { until } from './lab.js';
 import { type MeshLab, PUBLISHED, REPLICA_NAMES, TARGET, underlay, VIP } from './mesh-lab.js';
@@ -49,11 +50,23 @@ export function flushScene(t: Test, lab: MeshLab): void {
       ...place,
       path: place.where === '@node' ? lab.netns(1) : lab.pin(1, place.where),
     }));
-    const before = places.map(({ path, look }) => lab.sh(path, look));
+    const asItIs = () => places.map(({ path, look }) => lab.sh(path, look));
+    let before = asItIs();
+    // What the scene before this one set going has come to rest.
+    await until('nothing changes by itself', async () => {
+      await sleep(500);
+      const now = asItIs();
+      const rests = now.every((text, i) => text === before[i]);
+      before = now;
+      return rests;
+    });
     const earlier = (await lab.drifts(1)).length;
     for (const { path, script } of places) lab.sh(path, script);
-    for (const [i, { where, path, look }] of places.entries())
-      await until(`${where} is as it was`, () => lab.sh(path, look) === before[i], 30_000);
+    for (const [i, { where, path, look }] of places.entries()) {
+      const isBack = () => lab.sh(path, look) === before[i];
+      // In vain: the difference is shown.
+      await until(`${where} is as it was`, isBack, 30_000).catch(() => t.equal(lab.sh(path, look), before[i], where));
+    }
 
     const told = async () => (await lab.drifts(1)).slice(earlier);
     for (const what of places.flatMap((place) => place.told))
