@@ -4,25 +4,19 @@ import { MetricsServer } from '../api/metrics-server.js';
 import { allRoutes } from '../api/routes.js';
 import { ApiServer, refuseLiving } from '../api/server.js';
 import { schedulersOf } from '../balance/schedulers.js';
-import { toWeftError, type WeftError } from '../base/errors.js';
+import type { WeftError } from '../base/errors.js';
 import { Fingerprints } from '../kernel/real/fingerprints.js';
-import { type FlowQuery, flowsOf } from '../kernel/real/flows.js';
-import { ipvsState } from '../kernel/real/ipvs-state.js';
 import { RealKernel } from '../kernel/real/kernel.js';
-import { isLocalPort, listeners } from '../kernel/real/listeners.js';
 import { loadNative } from '../kernel/real/native.js';
 import { nodeRoutes } from '../kernel/real/node-routes.js';
 import { probe } from '../kernel/real/probe.js';
-import { keptPorts, releasePort, reservePort } from '../kernel/real/reserve.js';
 import { Spaces } from '../kernel/real/spaces.js';
 import { Watch } from '../kernel/real/watch.js';
-import { takes } from '../model/published.js';
 import { nameOf, type Stored, type Wish } from '../model/registry.js';
 import { PATHS_PRODUCER } from '../network/affected.js';
 import { GATEWAY_SUBNETS } from '../network/gateway.js';
 import { remoteVteps } from '../network/paths.js';
 import type { BalancerChoice, World } from '../network/world.js';
-import type { Ns } from '../objects/kind.js';
 import { type Desired, Dirt } from '../reconcile/desired.js';
 import { type Cause, Loop } from '../reconcile/loop.js';
 import { everything, type PassResult } from '../reconcile/pass.js';
@@ -36,8 +30,11 @@ import { chooseBalancer, chooseGateway, gatewayOf } from './choices.js';
 import { connectionsThrough } from './connections.js';
 import { Drains } from './drains.js';
 import { Events } from './events.js';
+import { pruneGate } from './gate.js';
 import { HealthMonitor } from './health/monitor.js';
 import { probe as probeHealth } from './health/probe.js';
+import { HOST_SOCKETS } from './host-sockets.js';
+import { kernelReaders } from './inspect/readers.js';
 import { inspect, inspectable } from './inspect.js';
 import { Locations } from './locations.js';
 import { Leftovers } from './memory.js';
@@ -52,9 +49,6 @@ import { Stats } from './stats.js';
 import { StatusBook } from './status.js';
 import { Underlay } from './underlay/underlay.js';
 import { Verifier } from './verify.js';
-
-/** Kinds whose objects come from other nodes' rows: not pruned while those rows may be unknown. */
-const FROM_PEERS = new Set(['neighbour', 'fdb', 'real-server', 'nft']);
 
 /** The agent: the wish, what it means for the kernel, and the loop that makes it so. */
 export class Agent implements AgentPort {
@@ -97,18 +91,17 @@ export class Agent implements AgentPort {
     this.#spaces = new Spaces(loadNative(), options.runDir);
     this.#spaces.locate = (ns) => this.#locations.of(ns);
     this.#kernel = new RealKernel(this.#spaces);
-    this.#announcer = new Announcer(this.#spaces, (error) =>
-      this.#notices.report('trouble', '', toWeftError(error).message),
-    );
+    const failed = (error: unknown) => this.#notices.failed(error);
+    this.#announcer = new Announcer(this.#spaces, failed);
     this.#underlay = new Underlay(this.#spaces, options, () => remoteVteps(this.#world()), {
       change: (what) => this.#produceAgain(what === 'all' ? what : [PATHS_PRODUCER]),
       path: (vtep, small, promised) => this.#notices.path(vtep, small?.mtu, promised),
-      trouble: ({ message, hint }) => this.#notices.report('trouble', '', message, hint),
+      trouble: failed,
     });
     this.store = new Store(options.stateDir, { name: options.node, vtep: options.advertise }, (at) =>
       this.#spaces.identify(at),
     );
-    this.#drains = new Drains(this.store, ({ message, hint }) => this.#notices.report('trouble', '', message, hint));
+    this.#drains = new Drains(this.store, failed);
     this.#before = this.store.wish;
     this.#production = new Production(this.store, () => this.#world());
     this.#desired = this.#production.desired;
@@ -124,35 +117,26 @@ export class Agent implements AgentPort {
       () => this.store.wish,
       (network, warning) => this.#notices.pool(`network/${network}`, warning),
     );
-    this.ports = new Reservations(
-      {
-        reserve: reservePort,
-        release: releasePort,
-        holders: (spans) => listeners((socket) => spans.some((span) => takes(socket, span))),
-        isLocalPort,
-        kept: keptPorts,
-      },
-      {
-        chosen: (name) => this.store.chosenPort(name),
-        choose: (name, first, usable) => this.store.number(PORT_SPACE, name, first, usable),
-      },
-    );
-    this.loop = new Loop(
-      this.#kernel,
-      this.#desired,
-      (ns, kind, key) => this.#gate(ns, kind, key),
-      undefined,
-      () => this.#refresh(),
-    );
+    this.ports = new Reservations(HOST_SOCKETS, {
+      chosen: (name) => this.store.chosenPort(name),
+      choose: (name, first, usable) => this.store.number(PORT_SPACE, name, first, usable),
+    });
+    const gate = pruneGate({
+      confidence: () => this.store.confidence,
+      isDismantling: () => this.#dismantling,
+      isReleased: (...of) => this.#desired.isReleased(...of),
+      holds: (...of) => this.names.holds(...of),
+    });
+    this.loop = new Loop(this.#kernel, this.#desired, gate, undefined, () => this.#refresh());
     this.#verifier = new Verifier(this.loop);
-    this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#attempt(() => this.#heard(dirt, lost)));
+    this.#watch = new Watch(this.#spaces, (dirt, lost) => void this.#notices.attempt(() => this.#heard(dirt, lost)));
     this.#fingerprints = new Fingerprints(
       this.#spaces,
       this.#kernel,
       this.#desired,
-      (ns, kind, key) => this.#gate(ns, kind, key),
+      gate,
       (dirt) => this.loop.wake(dirt, 'kernel'),
-      (error) => this.#notices.report('trouble', '', toWeftError(error).message),
+      failed,
     );
     this.#status = new StatusBook({
       ...{ options, startedAt: this.startedAt, store: this.store, loop: this.loop, names: this.names },
@@ -164,7 +148,7 @@ export class Agent implements AgentPort {
       probe: (sandbox, ip, how) => probeHealth(this.#spaces.native, this.locationOf(sandbox).path, ip, how),
       judge: (endpoint, unhealthy) => this.store.judge(endpoint, unhealthy),
       tell: (endpoint, reason) => this.#notices.health(`endpoint/${endpoint}`, reason),
-      trouble: ({ message, hint }) => this.#notices.report('trouble', '', message, hint),
+      trouble: failed,
     });
     this.#stats = new Stats(this.#spaces, () => this.#world());
     const defect = (error: WeftError, request: string) => this.log.error({ err: error, request }, 'request failed');
@@ -223,16 +207,16 @@ export class Agent implements AgentPort {
     this.#refresh();
     this.#pools.start();
     this.store.on('change', (mutations) => this.#changed(mutations));
-    this.store.on('confident', () => void this.#attempt(() => this.#lookAgain()));
+    this.store.on('confident', () => void this.#notices.attempt(() => this.#lookAgain()));
     this.names.resolver.on('trouble', (sandbox, message) =>
       this.#notices.report('trouble', sandbox && `sandbox/${sandbox}`, message),
     );
-    this.store.on('trouble', (error) => this.#notices.report('trouble', '', error.message, error.hint));
-    this.loop.on('pass', (result, causes) => void this.#attempt(() => this.#passed(result, causes)));
+    this.store.on('trouble', (error) => this.#notices.failed(error));
+    this.loop.on('pass', (result, causes) => void this.#notices.attempt(() => this.#passed(result, causes)));
     this.loop.on('drift', ({ op }) =>
       this.#notices.report('drift', op.owner, `${op.verb} ${op.kind} ${op.key} in ${op.ns}: ${op.because}`),
     );
-    this.loop.on('trouble', ({ owner, error }) => this.#notices.report('trouble', owner, error.message, error.hint));
+    this.loop.on('trouble', ({ owner, error }) => this.#notices.failed(error, owner));
   }
 
   /** Ends the agent; the data plane stays as it is. */
@@ -283,12 +267,7 @@ export class Agent implements AgentPort {
   }
 
   inspect(what: string, query: URLSearchParams): Promise<Listing> {
-    const spaces = this.#spaces;
-    const readers = {
-      ipvs: (ns: Ns) => ipvsState(spaces, ns),
-      flows: (...of: FlowQuery) => flowsOf(spaces, ...of),
-      listeners,
-    };
+    const readers = kernelReaders(this.#spaces);
     const { held } = this.loop;
     return inspect({ kernel: this.#kernel, desired: this.#desired, held, world: this.#world(), readers, query }, what);
   }
@@ -395,16 +374,6 @@ export class Agent implements AgentPort {
     this.loop.wake(await everything(this.#kernel, this.#desired), 'wish');
   }
 
-  /** Work that nobody waits for: what fails is told, and the next notification or sweep tries again. */
-  async #attempt(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      const { message, hint } = toWeftError(error);
-      this.#notices.report('trouble', '', message, hint);
-    }
-  }
-
   async #passed(result: PassResult, causes: ReadonlySet<Cause>): Promise<void> {
     this.#stats.removed(result.done);
     if (causes.has('start')) {
@@ -424,15 +393,5 @@ export class Agent implements AgentPort {
     this.names.passed(result.done);
     this.#leftovers.passed(result.done.length + (causes.has('start') ? result.kept : 0));
     this.#locations.forget(this.#production.produced, (ns) => this.#desired.hasReleased(ns));
-  }
-
-  /** Why an object that nothing wishes may not go yet. */
-  #gate(ns: Ns, kind: string, key: string): string | undefined {
-    if (this.#dismantling || this.#desired.isReleased(ns, kind, key)) return undefined;
-    if (this.names.holds(ns, kind, key)) return 'held until the resolver tells where it listens';
-    const { doubt, peersKnown } = this.store.confidence;
-    if (doubt !== undefined) return `held until the wish is stated anew (${doubt})`;
-    if (!peersKnown && FROM_PEERS.has(kind)) return 'held until a snapshot of the peers has ended';
-    return undefined;
   }
 }

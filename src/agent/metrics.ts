@@ -41,7 +41,12 @@ async function agentMetrics(status: StatusBook): Promise<Metric[]> {
     one('agent', 'gauge', 'The agent: always 1.', 1, { node: options.node, balancer: balancer.name }),
     { name: 'weft_objects', type: 'gauge', help: 'Objects of the wish.', samples: rows },
     one('revision', 'gauge', 'Revision of the wish.', store.revision),
-    one('applied_revision', 'gauge', 'Revision up to which the kernel shows the wish.', loop.appliedRevision),
+    one(
+      'applied_revision',
+      'gauge',
+      'Revision that a pass has come to; what failed on the way is in the status.',
+      loop.appliedRevision,
+    ),
     one('passes_total', 'counter', 'Passes over the kernel.', passes),
     one('operations_total', 'counter', 'Changes of kernel objects that passes made.', operations),
     one('drifts_total', 'counter', 'Changes by others that were found and put back.', drifts),

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { toWeftError } from '../base/errors.js';
 import type { Ip } from '../base/ip.js';
 import type { Events } from './events.js';
 
@@ -12,6 +13,21 @@ export class Notices {
   report(type: 'drift' | 'trouble', object: string, message: string, hint?: string): void {
     this.log.warn({ object, ...(hint !== undefined && { hint }) }, `${type}: ${message}`);
     this.events.add({ type, object, message, ...(hint !== undefined && { details: { hint } }) });
+  }
+
+  /** What went wrong with an object, or with the node as a whole. */
+  failed(error: unknown, object = ''): void {
+    const { message, hint } = toWeftError(error);
+    this.report('trouble', object, message, hint);
+  }
+
+  /** Work that nobody waits for: what fails is told, and the next notification or sweep tries again. */
+  async attempt(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.failed(error);
+    }
   }
 
   /** A path to another node carries `mtu` bytes where its route promises more; undefined: as many again. */

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { WeftError } from '../base/errors.js';
 import { stateOf } from '../model/backend-state.js';
+import { endpointsOf } from '../model/holders.js';
 import { isLocalScope } from '../model/network.js';
 import type { Stored, Table } from '../model/registry.js';
 import { type GossipRow, parseGossipRow } from '../state/gossip.js';
@@ -73,9 +74,8 @@ function streamOwn(agent: AgentPort, request: Request, response: ServerResponse)
       if (!m.heard) for (const row of ownRows(agent, m.table, m.id, m.stored)) write(row);
       if (m.table !== 'sandboxes') continue;
       // Its host name stands in the rows of its endpoints.
-      for (const endpoint of agent.store.wish.endpoints.values())
-        if (endpoint.spec.sandbox === m.id)
-          for (const row of ownRows(agent, 'endpoints', endpoint.id, endpoint)) write(row);
+      for (const endpoint of endpointsOf(agent.store.wish, m.id))
+        for (const row of ownRows(agent, 'endpoints', endpoint.id, endpoint)) write(row);
     }
   };
   const stop = () => agent.store.off('change', onChange);
