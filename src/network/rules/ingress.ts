@@ -24,7 +24,8 @@ export const ingressRules: Feature = (world, of, book) => {
   book.incoming(of, INGRESS_CHAIN, UNTRANSLATABLE[of], ports);
   // The leg brings replies only: a task that forges a node's address reaches nothing.
   book.add(of, 'mangle', 'WEFT-GUARD', [`-i ${INGRESS_LEG} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP`]);
-  book.jump(of, 'mangle', 'PREROUTING', '-j WEFT-GUARD');
+  // Every packet of every tunnel would cross a chain at PREROUTING (60 ns): what is for the node itself meets ../guard.ts.
+  book.jump(of, 'mangle', world.nftInet ? 'FORWARD' : 'PREROUTING', '-j WEFT-GUARD');
   book.add(
     of,
     'mangle',
