@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { toWeftError, WeftError } from './base/errors.js';
 import { Chain } from './dns/chain.js';
 import { Control } from './dns/control.js';
+import { exchanges } from './dns/exchange.js';
 import { Listeners } from './dns/listeners.js';
 import { PID_NAME, SOCKET_NAME } from './dns/protocol.js';
 import { listenAlone } from './dns/single.js';
@@ -45,8 +46,9 @@ function readOptions(args: string[]): Options | 'help' {
 
 async function serve({ runDir, logLevel }: Options): Promise<void> {
   const log = pino({ name: 'weft-resolver', level: logLevel });
-  const chain = new Chain();
-  const listeners = new Listeners(loadNative(), chain);
+  const native = loadNative();
+  const chain = new Chain(exchanges(native));
+  const listeners = new Listeners(native, chain);
   const control = new Control(chain, listeners, (message, fields) => log.info(fields, message));
   const socketPath = join(runDir, SOCKET_NAME);
   const pidPath = join(runDir, PID_NAME);

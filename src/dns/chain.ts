@@ -2,12 +2,16 @@ import { randomInt } from 'node:crypto';
 import { bareReply } from './codec.js';
 import { RCODE } from './constants.js';
 import { type Counters, newCounters } from './counters.js';
-import { Forwarder } from './forward.js';
+import type { Exchange } from './exchange.js';
+import { type Forwarded, Forwarder } from './forward.js';
 import { lookup } from './lookup.js';
 import { isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
-import { addressReply, cutReply, emptyReply, negativeReply, pointerReply, recordsReply } from './reply.js';
+import { addressReply, emptyReply, forwardedReply, negativeReply, pointerReply, recordsReply } from './reply.js';
 import type { Server } from './server-address.js';
 import { EMPTY_VIEW, type View } from './view.js';
+
+/** What has run out is told to be true for this long (RFC 8767 section 4). */
+const STALE_TTL = 30;
 
 /**
  * From a client's bytes to the reply's bytes: reject what is malformed, answer what the view knows, forward the rest.
@@ -16,9 +20,13 @@ import { EMPTY_VIEW, type View } from './view.js';
 export class Chain {
   view: View = EMPTY_VIEW;
   readonly counters: Counters = newCounters();
-  readonly #forwarder = new Forwarder();
+  readonly #forwarder: Forwarder;
   /** The next answer of an address set begins with this address; forgotten together with the set. */
   readonly #turns = new WeakMap<Uint8Array, number>();
+
+  constructor(exchange: Exchange) {
+    this.#forwarder = new Forwarder(exchange);
+  }
 
   get inFlight(): number {
     return this.#forwarder.inFlight;
@@ -61,16 +69,24 @@ export class Chain {
     return rejected.question ? emptyReply(rejected.question, 0, rejected.rcode) : bareReply(bytes, rejected.rcode);
   }
 
-  async #forward(sandbox: string, query: Query, servers: readonly Server[], transport: Transport): Promise<Uint8Array> {
-    this.counters.forwarded++;
-    const reply = await this.#forwarder.ask(sandbox, query, servers, transport);
-    if (!reply) {
-      this.counters.failed++;
-      return emptyReply(query, 0, RCODE.SERVFAIL);
-    }
-    // A server that sends more than it was offered: the client did not offer room for it either.
+  #forward(
+    sandbox: string,
+    query: Query,
+    servers: readonly Server[],
+    transport: Transport,
+  ): Uint8Array | Promise<Uint8Array> {
     const limit = replyLimit(query, transport);
-    return reply.length > limit ? cutReply(query, reply, limit) : reply;
+    const forwarded = this.#forwarder.ask(sandbox, query, servers, transport);
+    if (forwarded instanceof Promise) return forwarded.then((late) => this.#reply(query, late, limit));
+    if (typeof forwarded === 'object') return this.#reply(query, forwarded, limit);
+    this.counters[forwarded]++;
+    return emptyReply(query, 0, RCODE.SERVFAIL);
+  }
+
+  #reply(query: Query, { how, response, since }: Forwarded, limit: number): Uint8Array {
+    this.counters[how]++;
+    const age = Math.floor((performance.now() - since) / 1000);
+    return forwardedReply(query, response, limit, (said) => (how === 'stale' ? STALE_TTL : Math.max(0, said - age)));
   }
 
   /**

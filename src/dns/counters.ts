@@ -1,4 +1,4 @@
-/** What became of the queries since the resolver started, all sandboxes together. */
+/** What became of the queries since the resolver started, all sandboxes together: of each one thing but its transport. */
 export interface Counters {
   udp: number;
   tcp: number;
@@ -6,9 +6,14 @@ export interface Counters {
   answered: number;
   nodata: number;
   nxdomain: number;
-  /** Handed to a name server, and of those the ones that none replied to. */
+  /** Answered as a name server said just then, as one said before, or as one said before its answer ran out. */
   forwarded: number;
+  cached: number;
+  stale: number;
+  /** Answered with SERVFAIL: no name server replied, too many queries wait for one, or it is one of our own come back. */
   failed: number;
+  limited: number;
+  looped: number;
   /** Answered with FORMERR, NOTIMP, REFUSED or BADVERS. */
   rejected: number;
   /** Not answered: no message, or a response. */
@@ -25,7 +30,11 @@ export function newCounters(): Counters {
     nodata: 0,
     nxdomain: 0,
     forwarded: 0,
+    cached: 0,
+    stale: 0,
     failed: 0,
+    limited: 0,
+    looped: 0,
     rejected: 0,
     ignored: 0,
     socketErrors: 0,

@@ -1,115 +1,147 @@
-import { randomInt } from 'node:crypto';
-import { FLAG, HEADER_BYTES, OPT_BYTES, OPT_DO, RCODE, RCODE_MASK, TYPE } from './constants.js';
-import { exchangeTcp, exchangeUdp } from './exchange.js';
-import { be16, type Query, type Transport } from './query.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Cache, type Kept } from './cache.js';
+import { FLAG } from './constants.js';
+import type { Exchange } from './exchange.js';
+import { nameOf } from './health.js';
+import type { Query, Transport } from './query.js';
+import { failure, isGood, type Response } from './response.js';
 import type { Server } from './server-address.js';
+import { Upstreams } from './upstreams.js';
 
-/** How long one server is waited for before the next one is asked. */
-const SERVER_TIMEOUT_MS = 2000;
-/** All servers together. A stub resolver asks again after 5 s (resolv.conf(5), `timeout`): later answers find nobody. */
-const QUERY_DEADLINE_MS = 5000;
 /** Forwarded queries at one time, each holding a socket: of one sandbox, so that it cannot starve others, and of all. */
 const IN_FLIGHT_PER_SANDBOX = 256;
 const IN_FLIGHT = 2048;
-/** What we offer upstream servers to send: fits every path's MTU unfragmented (DNS flag day 2020), unlike loopback's 4096. */
-const UPSTREAM_UDP_BYTES = 1232;
+/** So many of a sandbox are taken also where others hold all the rest. */
+const IN_FLIGHT_ASSURED = 8;
+/** A failure is an answer too, for a moment (RFC 9520 section 3.2): whoever asks in a loop does not ask the servers so. */
+const FAILURE_SECONDS = 1;
+/** An answer that has run out is given when none newer comes in this time (RFC 8767 section 5, client response timer). */
+const STALE_AFTER_MS = 1800;
+/** And for so long nobody is asked anew after a failure (failure recheck timer). */
+const RECHECK_MS = 30_000;
 
-/** Asks name servers on behalf of sandboxes, from the resolver's own network namespace. */
+/** What a forwarded query is answered with. Times are milliseconds of `performance.now()`. */
+export interface Forwarded {
+  /** `forwarded`: a server was asked; `cached`: one was asked before; `stale`: none answers, one did not long ago. */
+  how: 'forwarded' | 'cached' | 'stale' | 'failed';
+  response: Response;
+  /** When the servers said so, and until when it is true. */
+  since: number;
+  expires: number;
+}
+
+/** Nobody is asked: the sandbox or all together wait for too many answers, or the query is one of our own come back. */
+export type Unasked = 'limited' | 'looped';
+
+/** Asks name servers on behalf of sandboxes, and keeps what they say. */
 export class Forwarder {
+  readonly cache = new Cache();
+  readonly upstreams: Upstreams;
+  /** Answers waited for, by what makes them differ. */
+  readonly #pending = new Map<string, Promise<Forwarded>>();
   readonly #bySandbox = new Map<string, number>();
   #total = 0;
 
+  constructor(exchange: Exchange) {
+    this.upstreams = new Upstreams(exchange);
+  }
+
+  /** Queries that wait for an answer. */
   get inFlight(): number {
     return this.#total;
   }
 
   /**
-   * Forward a query to the servers in turn until one resolves it. A server that refuses the connection, does not answer,
-   * or answers SERVFAIL, REFUSED, NOTIMP or FORMERR is passed over; where no server does better, the last such answer
-   * is the answer.
-   * @param sandbox whose limit counts
-   * @returns the reply for the client, its id and question restored, or undefined where no server replied or too many
-   * queries are under way
+   * The answer that servers give, from the cache where it is there. Identical queries under way at one time are one.
+   * @param sandbox whose limits count
    */
-  async ask(
+  ask(
     sandbox: string,
     query: Query,
     servers: readonly Server[],
     transport: Transport,
-  ): Promise<Buffer | undefined> {
+  ): Forwarded | Unasked | Promise<Forwarded> {
+    const now = performance.now();
+    const key = keyOf(query, servers);
+    const kept = this.cache.get(key, now);
+    if (kept && now < kept.expires) return fromCache(kept);
+    if (kept && now < kept.recheck) return stale(kept);
+    if (this.upstreams.isOurs(query)) return 'looped';
     const own = this.#bySandbox.get(sandbox) ?? 0;
-    if (own >= IN_FLIGHT_PER_SANDBOX || this.#total >= IN_FLIGHT) return undefined;
+    if (own >= IN_FLIGHT_PER_SANDBOX || (own >= IN_FLIGHT_ASSURED && this.#total >= IN_FLIGHT)) return 'limited';
     this.#bySandbox.set(sandbox, own + 1);
     this.#total++;
-    try {
-      return await askInTurn(query, servers, transport);
-    } finally {
-      this.#total--;
-      const left = (this.#bySandbox.get(sandbox) as number) - 1;
-      if (left > 0) this.#bySandbox.set(sandbox, left);
-      else this.#bySandbox.delete(sandbox);
+    return this.#await(key, sandbox, query, servers, transport, kept).finally(() => this.#ended(sandbox));
+  }
+
+  async #await(
+    key: string,
+    sandbox: string,
+    query: Query,
+    servers: readonly Server[],
+    transport: Transport,
+    kept: Kept | undefined,
+  ): Promise<Forwarded> {
+    let pending = this.#pending.get(key);
+    if (!pending) {
+      pending = this.#fetch(key, sandbox, query, servers, transport).finally(() => this.#pending.delete(key));
+      this.#pending.set(key, pending);
     }
+    if (!kept || !isGood(kept.response)) return pending;
+    const limit = new AbortController();
+    const late = sleep(STALE_AFTER_MS, undefined, { signal: limit.signal }).catch(() => undefined);
+    const forwarded = await Promise.race([pending, late]);
+    limit.abort();
+    return forwarded && isGood(forwarded.response) ? forwarded : stale(kept);
+  }
+
+  async #fetch(
+    key: string,
+    sandbox: string,
+    query: Query,
+    servers: readonly Server[],
+    transport: Transport,
+  ): Promise<Forwarded> {
+    const answer = await this.upstreams.ask(query, servers, transport);
+    const response = answer ?? failure(query.bytes, query.questionEnd);
+    const now = performance.now();
+    const good = isGood(response);
+    const seconds = good ? response.keep : FAILURE_SECONDS;
+    const kept = this.cache.get(key, now);
+    if (!good && kept && isGood(kept.response)) kept.recheck = now + RECHECK_MS;
+    else if (seconds > 0 && !response.truncated) this.cache.put(key, sandbox, response, seconds, now);
+    return { how: answer ? 'forwarded' : 'failed', response, since: now, expires: now + seconds * 1000 };
+  }
+
+  #ended(sandbox: string): void {
+    this.#total--;
+    const left = (this.#bySandbox.get(sandbox) as number) - 1;
+    if (left > 0) this.#bySandbox.set(sandbox, left);
+    else this.#bySandbox.delete(sandbox);
   }
 }
 
-async function askInTurn(query: Query, servers: readonly Server[], transport: Transport): Promise<Buffer | undefined> {
-  const deadline = performance.now() + QUERY_DEADLINE_MS;
-  const exchange = transport === 'udp' ? exchangeUdp : exchangeTcp;
-  let worse: Buffer | undefined;
-  for (const server of servers) {
-    const left = deadline - performance.now();
-    if (left <= 0) break;
-    const sent = upstreamQuery(query);
-    const accept = (reply: Uint8Array) => isReplyTo(reply, sent, query.questionEnd);
-    const reply = await exchange(server, sent, accept, Math.min(SERVER_TIMEOUT_MS, left)).catch(() => undefined);
-    // Without the question a stub resolver takes it for a stranger's and waits on.
-    if (!reply || be16(reply, 4) !== 1) continue;
-    const rcode = be16(reply, 2) & RCODE_MASK;
-    if (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN) return restored(reply, query);
-    worse = restored(reply, query);
+function fromCache({ response, since, expires }: Kept): Forwarded {
+  return { how: 'cached', response, since, expires };
+}
+
+function stale({ response, since, expires }: Kept): Forwarded {
+  return { how: 'stale', response, since, expires };
+}
+
+/** What makes answers differ: who is asked, the question but for case, and the bits that ask for more or less of it. */
+function keyOf({ key, type, flags, edns }: Query, servers: readonly Server[]): string {
+  const bits = (flags & (FLAG.RD | FLAG.CD)) | (edns?.dnssecOk ? 1 : 0);
+  return `${bits} ${type} ${key} ${serversKey(servers)}`;
+}
+
+const keys = new WeakMap<readonly Server[], string>();
+
+function serversKey(servers: readonly Server[]): string {
+  let key = keys.get(servers);
+  if (key === undefined) {
+    key = servers.map(nameOf).join(',');
+    keys.set(servers, key);
   }
-  return worse;
-}
-
-/**
- * The query as it goes upstream: a random id, RD, AD and CD of the client, its question untouched. EDNS is between two
- * neighbours (RFC 6891 section 6.2.6), so we write an OPT of our own: client cookies and the like go no further.
- */
-function upstreamQuery(query: Query): Buffer {
-  const out = Buffer.alloc(query.questionEnd + (query.edns ? OPT_BYTES : 0));
-  out.set(query.bytes.subarray(0, query.questionEnd));
-  out.writeUInt16BE(randomInt(0x10000), 0);
-  out.writeUInt16BE(query.flags & (FLAG.RD | FLAG.AD | FLAG.CD), 2);
-  out.fill(0, 6, HEADER_BYTES);
-  if (!query.edns) return out;
-  out.writeUInt16BE(1, 10);
-  out.writeUInt16BE(TYPE.OPT, query.questionEnd + 1);
-  out.writeUInt16BE(Math.min(Math.max(query.edns.udpSize, 512), UPSTREAM_UDP_BYTES), query.questionEnd + 3);
-  out.writeUInt32BE(query.edns.dnssecOk ? OPT_DO : 0, query.questionEnd + 5);
-  return out;
-}
-
-/** Same id, and the same question but for case; a failure may come without question. */
-function isReplyTo(reply: Uint8Array, sent: Buffer, questionEnd: number): boolean {
-  if (reply.length < HEADER_BYTES || be16(reply, 0) !== be16(sent, 0)) return false;
-  const flags = be16(reply, 2);
-  if (!(flags & FLAG.QR)) return false;
-  const questions = be16(reply, 4);
-  if (questions === 0) return (flags & RCODE_MASK) !== RCODE.NOERROR;
-  if (questions !== 1 || reply.length < questionEnd) return false;
-  for (let i = HEADER_BYTES; i < questionEnd; i++)
-    if (fold(reply[i] as number) !== fold(sent[i] as number)) return false;
-  return true;
-}
-
-function fold(byte: number): number {
-  return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
-}
-
-/** The reply under the client's id and with the question in the client's case. */
-function restored(reply: Uint8Array, query: Query): Buffer {
-  const out = Buffer.from(reply);
-  out.set(query.bytes.subarray(0, 2));
-  out.set(query.bytes.subarray(HEADER_BYTES, query.questionEnd), HEADER_BYTES);
-  return out;
+  return key;
 }

@@ -14,6 +14,7 @@ import { nameWire, readName, skipName } from './name.js';
 import type { Negative, Outcome } from './outcome.js';
 import { be16, type Query } from './query.js';
 import type { Rdata, ResourceRecord } from './record.js';
+import type { Response } from './response.js';
 import { LOCAL_TTL } from './view.js';
 
 /** A pointer to the name at HEADER_BYTES: the owner of every answer is the question's name, in the question's case. */
@@ -129,6 +130,29 @@ export function emptyReply(query: Query, flags: number, rcode = 0): Uint8Array {
   const at = writeHead(out, query, flags | (rcode & RCODE_MASK), 0);
   writeOpt(out, at, query, rcode >> 4);
   return out;
+}
+
+/**
+ * What a name server said, to a client: under its id, with the question in its case, cut where it takes less. AD is told
+ * whoever asked for it by AD or DO (RFC 6840 section 5.8).
+ * @param ttl seconds left of a TTL as the server said it
+ */
+export function forwardedReply(
+  query: Query,
+  response: Response,
+  limit: number,
+  ttl: (said: number) => number,
+): Uint8Array {
+  const { bytes, rcode, truncated, authenticated, ttls } = response;
+  const out = Buffer.allocUnsafe(bytes.length + (emptyBytes(query) - query.questionEnd));
+  out.set(bytes);
+  for (const at of ttls) out.writeUInt32BE(ttl(bytes.readUInt32BE(at)), at);
+  const told = authenticated && (query.edns?.dnssecOk || (query.flags & FLAG.AD) !== 0);
+  writeHead(out, query, (rcode & RCODE_MASK) | (told ? FLAG.AD : 0) | (truncated ? FLAG.TC : 0), be16(bytes, 6));
+  out.set(bytes.subarray(8, HEADER_BYTES), 8);
+  if (query.edns) out.writeUInt16BE(be16(bytes, 10) + 1, 10);
+  writeOpt(out, bytes.length, query, rcode >> 4);
+  return out.length > limit ? cutReply(query, out, limit) : out;
 }
 
 /**

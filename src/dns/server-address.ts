@@ -7,6 +7,8 @@ export interface Server {
   address: Ip;
   port: number;
   family: Family;
+  /** Path of the network namespace from which to ask it, where that is not the resolver's own. */
+  netns?: string;
 }
 
 /** Port of DNS over UDP and TCP (RFC 1035 section 4.2). */

@@ -85,7 +85,7 @@ if (needs(t, ['root', 'ip', 'dig'])) {
     socket.close();
     const script = `
     const s = require('node:net').connect(${tcpOf('c1')}, '127.0.0.11');
-    s.end(Buffer.from('${Buffer.concat([framed(question(7, 'web')), framed(question(8, 'example.org'))]).toString('hex')}', 'hex'));
+    s.end(Buffer.from('${Buffer.concat([framed(question(7, 'web')), framed(question(8, 'pipelined.example'))]).toString('hex')}', 'hex'));
     s.pipe(process.stdout);`;
     const { stdout } = await run('nsenter', [`--net=${c1}`, process.execPath, '-e', script], { encoding: 'buffer' });
     t.same(
@@ -97,7 +97,7 @@ if (needs(t, ['root', 'ip', 'dig'])) {
 
   t.test('dead name servers give SERVFAIL at once', async (t) => {
     for (const args of [['+notcp'], ['+tcp']]) {
-      const dead = await dig(c1, args[0] === '+tcp' ? tcpOf('c1') : udpOf('c1'), ...args, 'example.org');
+      const dead = await dig(c1, args[0] === '+tcp' ? tcpOf('c1') : udpOf('c1'), ...args, `dead${args[0]}.example`);
       t.equal(dead.status, 'SERVFAIL');
       t.ok(dead.ms < 500, `${dead.ms} ms`);
     }
@@ -111,21 +111,37 @@ if (needs(t, ['root', 'ip', 'dig'])) {
     await server.close();
   });
 
-  t.test('unknown names are forwarded, by the transport of the client', async (t) => {
+  t.test('unknown names are forwarded, and their answers kept', async (t) => {
     const server = await nameServer(node, '127.0.0.53', (query) => [
-      query.questions[0]?.name === 'many.example' ? reply(query, '192.0.2.*', 100) : reply(query, '192.0.2.1'),
+      query.questions[0]?.name.toLowerCase() === 'many.example'
+        ? reply(query, '192.0.2.*', 100)
+        : reply(query, '192.0.2.1'),
     ]);
     const plain = await dig(c1, udpOf('c1'), 'Example.org');
     t.same([plain.status, plain.answers], ['NOERROR', ['192.0.2.1']]);
+    t.match(plain.all, /^Example\.org\./m, 'the case of the question');
+    t.notMatch(plain.all, /WARNING|malformed|mismatch/i);
     t.same(server.asked.last?.edns?.options, [], 'the cookie of dig stays here');
     t.equal((await dig(c1, udpOf('c1'), 'single')).status, 'NXDOMAIN', 'one label is ours to know');
     t.equal((await dig(c1, udpOf('c1'), 'example.net')).status, 'NOERROR');
+    for (const [how, port] of [
+      ['+notcp', udpOf('c1')],
+      ['+tcp', tcpOf('c1')],
+    ] as const) {
+      const kept = await dig(c1, port, how, 'eXample.org');
+      t.same([kept.status, kept.answers], ['NOERROR', ['192.0.2.1']]);
+      t.match(kept.all, /^eXample\.org\./m);
+    }
     t.same([server.asked.udp, server.asked.tcp], [2, 0]);
-    const cut = await dig(c1, udpOf('c1'), '+ignore', 'many.example');
+    const cut = await dig(c1, udpOf('c1'), '+ignore', '+noedns', 'many.example');
     t.ok(cut.flags.includes('tc') && cut.answers.length > 10);
+    t.equal(server.asked.tcp, 1, 'what the server cut is asked for by TCP');
     t.equal((await dig(c1, tcpOf('c1'), '+tcp', 'many.example')).answers.length, 100);
-    t.equal(server.asked.tcp, 1);
+    t.equal(server.asked.tcp, 1, 'once');
+    t.equal((await dig(c1, tcpOf('c1'), '+tcp', 'many.example.org')).answers.length, 1);
+    t.equal(server.asked.tcp, 2, 'who asks by TCP is asked for by TCP');
     await server.close();
+    t.same((await dig(c1, udpOf('c1'), 'example.net')).answers, ['192.0.2.1'], 'also when nobody answers any more');
   });
 
   t.test('a reply that answers something else is not taken', async (t) => {
@@ -139,7 +155,7 @@ if (needs(t, ['root', 'ip', 'dig'])) {
         good,
       ];
     });
-    t.same((await dig(c1, udpOf('c1'), 'example.org')).answers, ['192.0.2.1']);
+    t.same((await dig(c1, udpOf('c1'), 'forged.example')).answers, ['192.0.2.1']);
     await server.close();
   });
 
@@ -147,12 +163,12 @@ if (needs(t, ['root', 'ip', 'dig'])) {
     const server = await nameServer(node, '127.0.0.53', (query) => [
       { ...reply(query, '', 0, RCODE.NXDOMAIN), questions: [] },
     ]);
-    t.equal((await dig(c1, udpOf('c1'), 'example.org')).status, 'SERVFAIL');
+    t.equal((await dig(c1, udpOf('c1'), 'bare.example')).status, 'SERVFAIL');
     t.equal(server.asked.udp, 1);
     await server.close();
   });
 
-  t.test('the next server is asked: at once after a refusal or a failure, after 2 s of silence', async (t) => {
+  t.test('the next server is asked: at once after a refusal or a failure, soon after silence', async (t) => {
     const failing = await nameServer(node, '127.0.0.54', (query) => [reply(query, '', 0, RCODE.SERVFAIL)]);
     const silent = await nameServer(node, '127.0.0.55', () => undefined);
     const good = await nameServer(node, '127.0.0.56', (query) => [reply(query, '192.0.2.1')]);
@@ -161,20 +177,17 @@ if (needs(t, ['root', 'ip', 'dig'])) {
     for (const [how, port] of [
       ['+notcp', udpOf('c1')],
       ['+tcp', tcpOf('c1')],
-    ] as const) {
-      const soon = await dig(c1, port, how, 'example.org');
-      t.same(soon.answers, ['192.0.2.1']);
-      t.ok(soon.ms < 500, `${soon.ms} ms`);
-    }
+    ] as const)
+      t.same((await dig(c1, port, how, `next${how}.example`)).answers, ['192.0.2.1']);
+    t.equal(failing.asked.udp + failing.asked.tcp, 2);
     await client.sendPatch({ revision: 3, ...own('127.0.0.55', '127.0.0.56') });
-    const late = await dig(c1, udpOf('c1'), 'example.org');
-    t.same(late.answers, ['192.0.2.1']);
-    t.ok(late.ms > 1900 && late.ms < 4000, `${late.ms} ms`);
-    t.ok(silent.asked.udp > 0);
+    for (const name of ['one.example', 'two.example', 'three.example'])
+      t.same((await dig(c1, udpOf('c1'), name)).answers, ['192.0.2.1']);
+    t.ok(silent.asked.udp >= 2, 'and it is remembered who is silent');
     await client.sendPatch({ revision: 4, ...own('127.0.0.55', '127.0.0.55', '127.0.0.55', '127.0.0.55') });
-    const never = await dig(c1, udpOf('c1'), 'example.org');
+    const never = await dig(c1, udpOf('c1'), 'never.example');
     t.equal(never.status, 'SERVFAIL');
-    t.ok(never.ms > 4500 && never.ms < 7000, `${never.ms} ms`);
+    t.ok(never.ms > 4500, `${never.ms} ms`);
     await Promise.all([failing.close(), silent.close(), good.close()]);
   });
 }

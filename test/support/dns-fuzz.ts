@@ -7,6 +7,7 @@ import { parseView, type ViewJson } from '../../src/dns/view-json.js';
 import type { Random } from '../soak/random.js';
 import { type Asked, readByDns2, readByDnsPacket, readByUs, WRITERS } from './dns-oracles.js';
 import { fastest } from './fastest.js';
+import { NOBODY } from './name-servers.js';
 
 const TTL = 7;
 /** Longer than any answer takes, and shorter than anything that hangs. */
@@ -50,7 +51,7 @@ const SIZES: readonly number[] = [0, 100, 511, 512, 513, 1232, 4096, 65535];
 
 /** Messages at a resolver's chain, one after the other, each answer looked at. The same seed gives the same messages. */
 export class DnsFuzz {
-  readonly chain = new Chain();
+  readonly chain = new Chain(NOBODY);
   readonly done = { valid: 0, damaged: 0, unanswered: 0, slowestMs: 0 };
 
   constructor(readonly random: Random) {

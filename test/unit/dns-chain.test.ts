@@ -7,9 +7,10 @@ import { FLAG, RCODE, RCODE_MASK, TYPE } from '../../src/dns/constants.js';
 import type { Transport } from '../../src/dns/query.js';
 import { LOCAL_TTL } from '../../src/dns/view.js';
 import { parseView } from '../../src/dns/view-json.js';
+import { NOBODY } from '../support/name-servers.js';
 
 function chain(ttl?: number): Chain {
-  const made = new Chain();
+  const made = new Chain(NOBODY);
   made.view = parseView({
     revision: 1,
     ...(ttl !== undefined && { ttl }),

@@ -4,6 +4,7 @@ import { decodeMessage, encodeMessage, type Message } from '../../src/dns/codec.
 import { FLAG, RCODE, RCODE_MASK, TYPE } from '../../src/dns/constants.js';
 import type { ResourceRecord } from '../../src/dns/record.js';
 import { parseView, type ViewJson } from '../../src/dns/view-json.js';
+import { NOBODY } from '../support/name-servers.js';
 
 const VIEW: ViewJson = {
   ...{ revision: 1, ttl: 7, upstreams: [] },
@@ -52,7 +53,7 @@ const VIEW: ViewJson = {
   },
 };
 
-const chain = new Chain();
+const chain = new Chain(NOBODY);
 chain.view = parseView(VIEW);
 
 function ask(name: string, type: number, { edns, sandbox = 'c' }: { edns?: number; sandbox?: string } = {}): Message {
