@@ -184,6 +184,17 @@ if (needs(t, ['root', 'nft', 'nft-bridge', 'nft-numgen', 'nft-inet'])) {
     }
   });
 
+  t.test('a map whose keys have bits of the packet in them lists with two elements and more', async (t) => {
+    const { socket, list } = fresh();
+    const key = ['ipv4_addr', { base: 'network', offset: 4, bytes: 2 }] as const;
+    const set = nft.setOf({ ...TABLE, set: 'datagrams' }, { key, data: 'ether_addr' });
+    const elements = [1, 2].map((n) => ({ key: keyHex(key, ['10.0.0.1', n]), data: '021122334455' }));
+    t.same(await socket.apply([newTable(TABLE), newSet(set), ...newElements(set, elements)]), []);
+    const lines = (await list()).join('\n');
+    t.match(lines, '10.0.0.1 . 0x1 : 02:11:22:33:44:55');
+    t.match(lines, '10.0.0.1 . 0x2 : 02:11:22:33:44:55');
+  });
+
   t.test('what is refused, and how it is told', async (t) => {
     const { socket } = fresh();
     const nope: ChainRef = { ...PRE, chain: 'nope' };

@@ -7,6 +7,7 @@ import { byteOrder, type DataType, type KeyField } from './types.js';
 const UDATA_KEYBYTEORDER = 0;
 const UDATA_DATABYTEORDER = 1;
 const UDATA_KEY_TYPEOF = 3;
+const UDATA_DATA_TYPEOF = 4;
 const TYPEOF_EXPR = 0;
 const TYPEOF_DATA = 1;
 const EXPR_PAYLOAD = 7;
@@ -16,13 +17,17 @@ const PROTO_BASES = { link: 1, network: 2, transport: 3 } as const;
 
 /**
  * Userdata with which `nft list ruleset` prints a set as it is meant: byte orders, and for raw fields their position
- * (without it nft takes `integer` of unknown size for the key and cannot print the set).
+ * (without it nft takes `integer` of unknown size for the key and cannot print the set; it believes it of a map only where
+ * the value has its position too).
  */
 export function setUserdata(key: readonly KeyField[], data: DataType | undefined): Hex {
   const w = new Writer(64);
   tlv32(w, UDATA_KEYBYTEORDER, key.length > 1 ? EXPR_VALUE_ORDER_MIXED : byteOrder(key[0] as KeyField));
   if (data !== undefined) tlv32(w, UDATA_DATABYTEORDER, byteOrder(data));
-  if (key.some((f) => typeof f !== 'string')) tlv(w, UDATA_KEY_TYPEOF, typeofKey(key));
+  if (key.some((f) => typeof f !== 'string')) {
+    tlv(w, UDATA_KEY_TYPEOF, typeofKey(key));
+    if (data !== undefined) tlv(w, UDATA_DATA_TYPEOF, typeofField(data));
+  }
   return bytesHex(w.done());
 }
 
@@ -43,7 +48,7 @@ function typeofField(field: KeyField): Uint8Array {
   if (typeof field === 'string') {
     const [protocol, member] = TYPEOF_MEMBERS[field] ?? [];
     if (protocol === undefined || member === undefined) {
-      throw new WeftError('WEFT_INVALID_ARGUMENT', `${field} cannot stand beside a raw field in a key`);
+      throw new WeftError('WEFT_INVALID_ARGUMENT', `${field} cannot stand beside a raw field`);
     }
     tlv32(where, 0, protocol);
     tlv32(where, 1, member);
