@@ -9,6 +9,7 @@ import type { Flow } from '../../src/codec/conntrack.js';
 import { FakeKernel } from '../../src/kernel/fake/kernel.js';
 import type { VirtualServerView } from '../../src/kernel/real/ipvs-state.js';
 import type { Listener } from '../../src/kernel/real/listeners.js';
+import { meshNumber } from '../../src/model/published.js';
 import { produce, producers } from '../../src/network/produce.js';
 import type { World } from '../../src/network/world.js';
 import { NODE_NS } from '../../src/objects/kind.js';
@@ -267,6 +268,30 @@ test('conntrack: flows of weft with their service, others left out', async (t) =
       ['b1', 8080, 'web', '172.31.0.2', 'ok'],
       ['net-app', 80, 'web', undefined, 'differs'],
       ['net-app', 80, 'web', '10.20.0.21', 'ok'],
+    ],
+  );
+});
+
+test('conntrack: one number of two services, each at an address of its own', async (t) => {
+  const rig = await up(t);
+  const other = '192.0.2.77';
+  const port = (hostIp: string) => ({ published: 9000, target: 80, proto: 'tcp', hostIp }) as const;
+  for (const [id, hostIp] of Object.entries({ here: SELF.vtep, there: other }))
+    rig.rig.put('services', id, { networks: ['app'], mode: 'dnsrr', publish: [port(hostIp)] });
+  rig.world.wish = rig.rig.store.wish;
+  const mesh = meshNumber({ ...port(other), mode: 'ingress', policy: 'cluster', allow: [] });
+  t.not(mesh, 9000);
+  rig.seen.flows = {
+    [NODE_NS]: [flow('192.0.2.9', SELF.vtep, 9000, OWN), flow('192.0.2.9', other, 9000, OWN)],
+    b1: [flow('192.0.2.9', OWN, mesh, '172.31.0.2'), flow('192.0.2.9', OWN, 9000, '172.31.0.2')],
+  };
+  const rows = await rig.rows('conntrack');
+  t.deepEqual(
+    rows.map(({ namespace, destination, service }) => [namespace, destination, service]),
+    [
+      [NODE_NS, SELF.vtep, 'here'],
+      [NODE_NS, other, 'there'],
+      ['b1', OWN, 'there'],
     ],
   );
 });

@@ -1,8 +1,10 @@
 import type { InspectRow, Listing } from '../../api/agent.js';
-import { backendIds, IPPROTO } from '../../balance/backends.js';
+import { backendIds, IPPROTO, publishedFrontends } from '../../balance/backends.js';
 import { WeftError } from '../../base/errors.js';
 import type { Ip } from '../../base/ip.js';
 import type { Flow } from '../../codec/conntrack.js';
+import { meshPorts, oneAddress } from '../../model/published.js';
+import type { PublishedPort } from '../../model/service.js';
 import { ingressNetwork, networkNs, ownIngressAddresses, type World } from '../../network/world.js';
 import { NODE_NS, type Ns } from '../../objects/kind.js';
 import { type Drift, type Look, namespaces, type View } from './look.js';
@@ -73,9 +75,14 @@ function rowOf(ns: Ns, flow: Flow, judgement: Judgement): InspectRow {
   };
 }
 
+const takenAt = (ip: Ip | undefined, proto: number, port: number): string => `${ip ?? '*'} ${proto} ${port}`;
+
 /** What the wish says of addresses and ports, looked up once a connection. */
 class Directory {
   readonly #vips = new Map<Ip, { service: string; network: string }>();
+  /** By address where it is one, protocol and number as callers dial them. */
+  readonly #taken = new Map<string, string>();
+  /** By protocol and number as they are on the ingress network. */
   readonly #ports = new Map<string, string>();
   readonly #nodes = new Set<Ip>();
   readonly #own: ReadonlySet<Ip>;
@@ -93,8 +100,18 @@ class Directory {
     for (const { id, spec } of wish.services.values()) {
       for (const [name, ips] of Object.entries(spec.vips))
         for (const ip of ips) this.#vips.set(ip, { service: id, network: name });
-      for (const { proto, published, publishedEnd } of spec.publish) {
-        for (let n = published; n <= (publishedEnd ?? published); n++) this.#ports.set(`${IPPROTO[proto]} ${n}`, id);
+    }
+    for (const [id, ports] of meshPorts(wish)) this.#publish(id, ports);
+  }
+
+  /** A number is a service's at all addresses or at one; on the ingress network it may be another. */
+  #publish(service: string, ports: readonly PublishedPort[]): void {
+    for (const p of ports) {
+      for (let n = p.published; n <= (p.publishedEnd ?? p.published); n++)
+        this.#taken.set(takenAt(oneAddress(p), IPPROTO[p.proto], n), service);
+      for (const any of ['0.0.0.0', '::']) {
+        for (const { port } of publishedFrontends(any, [p]))
+          if (port) this.#ports.set(`${port.proto} ${port.number}`, service);
       }
     }
   }
@@ -102,7 +119,9 @@ class Directory {
   /** In the node's namespace: translated to the node's own ingress address. */
   published({ original, reply }: Flow): Judgement | undefined {
     if (!this.#own.has(reply.src)) return undefined;
-    const service = this.#ports.get(`${original.protocol} ${original.dstPort}`);
+    const { dst, protocol, dstPort = 0 } = original;
+    const service =
+      this.#taken.get(takenAt(dst, protocol, dstPort)) ?? this.#taken.get(takenAt(undefined, protocol, dstPort));
     if (service !== undefined) return { service, drift: 'ok' };
     return { drift: 'differs', reason: 'the port is not published any more' };
   }
