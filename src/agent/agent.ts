@@ -258,8 +258,8 @@ export class Agent implements AgentPort {
     return this.#status.summary();
   }
 
-  connections(backends: readonly Backend[]): Promise<number> {
-    return connectionsThrough(this.#world(), this.#spaces, backends);
+  connections(backends: readonly Backend[], service?: string): Promise<number> {
+    return connectionsThrough(this.#world(), this.#spaces, backends, service);
   }
 
   inspectable(): string[] {

@@ -1,54 +1,68 @@
-import { backendId, backendIds, IPPROTO, keepsDatagrams } from '../balance/backends.js';
-import { datagramMarks } from '../balance/ipvs/balancer.js';
+import { backendId, backendIds, IPPROTO, keepsDatagrams, publishedFrontends } from '../balance/backends.js';
+import { marksThrough } from '../balance/ipvs/balancer.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Flow, TcpState } from '../codec/conntrack.js';
-import { valueHex } from '../codec/nft/types.js';
+import { type KeyField, keyHex, valueHex } from '../codec/nft/types.js';
 import { flowsOf } from '../kernel/real/flows.js';
 import { ipvsState } from '../kernel/real/ipvs-state.js';
 import { countLearned } from '../kernel/real/learned-flows.js';
 import type { Spaces } from '../kernel/real/spaces.js';
+import { meshPorts } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
+import { servicesOf } from '../model/serving.js';
+import { words } from '../network/bridge-table.js';
 import { isHere, networkNs, type World } from '../network/world.js';
 import type { Backend } from '../state/drain.js';
 
-/** Backends of one network whose connections are counted. */
+/** A service on one network, and those of its backends whose connections are counted. */
 interface Counted {
+  service: Stored<'services'>;
   network: Stored<'networks'>;
-  /** By address: do UDP flows count too? */
-  keeps: Map<Ip, boolean>;
-  /** The same by the mark of their flows. */
-  marks: Map<number, boolean>;
-  /** Services that keep them. */
-  keeping: Set<Stored<'services'>>;
+  ips: Set<Ip>;
+  /** Of the backends' flows. */
+  marks: Set<number>;
 }
 
 /**
  * Connections that this node's balancers hold through backends: from IPVS, connection tracking or the flow memory,
  * whichever of them balances. UDP flows count where the service keeps them, for others have no end to wait for.
+ * @param service those of its callers alone; a backend may serve others too
  * @throws WEFT_NETLINK
  */
-export async function connectionsThrough(world: World, spaces: Spaces, backends: readonly Backend[]): Promise<number> {
+export async function connectionsThrough(
+  world: World,
+  spaces: Spaces,
+  backends: readonly Backend[],
+  service?: string,
+): Promise<number> {
   const { name, bridgeConntrack } = world.balancer;
   const count = name === 'ipvs' ? inIpvs : bridgeConntrack ? inConntrack : inFlowMemory;
+  const all = countedOf(world, backends, service);
   let sum = 0;
-  for (const counted of byNetwork(world, backends)) sum += await count(world, spaces, counted);
+  for (const network of new Set(all.map((counted) => counted.network))) {
+    const here = all.filter((counted) => counted.network === network);
+    sum += await count(world, spaces, here, networkNs(network.id));
+  }
   return sum;
 }
 
-function byNetwork(world: World, backends: readonly Backend[]): Counted[] {
+function countedOf({ wish }: World, backends: readonly Backend[], only?: string): Counted[] {
   const out = new Map<string, Counted>();
   for (const backend of backends) {
-    const network = world.wish.networks.get(backend.spec.network);
-    const service = world.wish.services.get(backend.spec.service ?? '');
-    if (!network || !service || !isHere(world, network)) continue;
-    const counted = out.get(network.id) ?? { network, keeps: new Map(), marks: new Map(), keeping: new Set() };
-    const ids = backendIds(world.wish, service.id, network.id);
-    for (const ip of addressesOf(backend)) {
-      counted.keeps.set(ip, keepsDatagrams(service));
-      counted.marks.set(ids.get(ip) ?? backendId(ip), keepsDatagrams(service));
+    const network = wish.networks.get(backend.spec.network);
+    if (!network || !isHere({ wish }, network)) continue;
+    for (const id of only === undefined ? servicesOf(backend.spec) : [only]) {
+      const service = wish.services.get(id);
+      if (!service) continue;
+      const key = `${id} ${network.id}`;
+      const counted = out.get(key) ?? { service, network, ips: new Set(), marks: new Set() };
+      const ids = backendIds(wish, id, network.id);
+      for (const ip of addressesOf(backend)) {
+        counted.ips.add(ip);
+        counted.marks.add(ids.get(ip) ?? backendId(ip));
+      }
+      out.set(key, counted);
     }
-    if (keepsDatagrams(service)) counted.keeping.add(service);
-    out.set(network.id, counted);
   }
   return [...out.values()];
 }
@@ -60,12 +74,20 @@ function addressesOf(backend: Backend): Ip[] {
 }
 
 /** IPVS sees the client's side alone; what it calls inactive has been closed from there, or is UDP. */
-async function inIpvs(world: World, spaces: Spaces, { network, keeps, keeping }: Counted): Promise<number> {
-  const datagrams = new Set([...keeping].flatMap((service) => datagramMarks(world, service, network)));
+async function inIpvs(world: World, spaces: Spaces, all: readonly Counted[], ns: string): Promise<number> {
+  const byMark = new Map(
+    all.flatMap((counted) => {
+      const marks = [...marksThrough(world, counted.service, counted.network)];
+      return marks.map(([mark, kind]) => [mark, { ...counted, isDatagram: kind === 'datagram' }] as const);
+    }),
+  );
   let sum = 0;
-  for (const { key, servers } of await ipvsState(spaces, networkNs(network.id))) {
-    const isKept = 'fwmark' in key && datagrams.has(key.fwmark);
-    for (const { addr, active, inactive } of servers) if (keeps.has(addr)) sum += active + (isKept ? inactive : 0);
+  for (const { key, servers } of await ipvsState(spaces, ns)) {
+    const counted = 'fwmark' in key ? byMark.get(key.fwmark) : undefined;
+    if (!counted) continue;
+    const isKept = counted.isDatagram && keepsDatagrams(counted.service);
+    for (const { addr, active, inactive } of servers)
+      if (counted.ips.has(addr)) sum += active + (isKept ? inactive : 0);
   }
   return sum;
 }
@@ -73,29 +95,76 @@ async function inIpvs(world: World, spaces: Spaces, { network, keeps, keeping }:
 /** Both sides were seen, and one of them may still send. */
 const OPEN: ReadonlySet<TcpState> = new Set(['synRecv', 'established', 'finWait', 'closeWait', 'lastAck']);
 
-async function inConntrack(_world: World, spaces: Spaces, { network, marks }: Counted): Promise<number> {
+async function inConntrack(world: World, spaces: Spaces, all: readonly Counted[], ns: string): Promise<number> {
+  const byVip = new Map(all.flatMap((counted) => vipsOf(counted).map((vip) => [vip, counted] as const)));
+  const byPort = new Map<string, Counted>(
+    all.flatMap((counted) =>
+      portsOf(world, counted).map(({ proto, number }) => [`${proto} ${number}`, counted] as const),
+    ),
+  );
   const counts = ({ mark, original, tcpState }: Flow): boolean => {
-    const keep = marks.get(mark);
-    if (keep === undefined) return false;
-    if (original.protocol === IPPROTO.tcp) return tcpState !== undefined && OPEN.has(tcpState);
-    return original.protocol !== IPPROTO.udp || keep;
+    const { dst, protocol, dstPort } = original;
+    const counted = byVip.get(dst) ?? byPort.get(`${protocol} ${dstPort}`);
+    if (!counted?.marks.has(mark)) return false;
+    if (protocol === IPPROTO.tcp) return tcpState !== undefined && OPEN.has(tcpState);
+    return protocol !== IPPROTO.udp || keepsDatagrams(counted.service);
   };
-  const { more } = await flowsOf(spaces, networkNs(network.id), {}, counts, 0);
+  const { more } = await flowsOf(spaces, ns, {}, counts, 0);
   return more;
 }
 
-async function inFlowMemory(_world: World, spaces: Spaces, { network, keeps, marks }: Counted): Promise<number> {
-  const byMark = new Map([...marks].map(([mark, keep]) => [valueHex('mark', mark), keep]));
+async function inFlowMemory(world: World, spaces: Spaces, all: readonly Counted[], ns: string): Promise<number> {
   let sum = 0;
-  for (const of of new Set([...keeps.keys()].map(family))) {
-    const set = { family: 'bridge', table: 'weft', set: `flows${of}` } as const;
+  for (const of of new Set(all.flatMap(({ ips }) => [...ips].map(family)))) {
+    const { address } = words[of];
+    // Client's address and port, protocol, VIP or node's address, port; each padded to whole registers.
+    const [proto, destination, port] = [2, 3, 4].map((i) => offset(FLOW_KEY(address), i)) as [number, number, number];
+    const byVip = new Map(
+      all.flatMap((counted) =>
+        vipsOf(counted)
+          .filter((vip) => family(vip) === of)
+          .map((vip) => [valueHex(address, vip) as string, counted] as const),
+      ),
+    );
+    const byPort = new Map(
+      all.flatMap((counted) =>
+        portsOf(world, counted).map(
+          (p) => [keyHex(['inet_proto', 'inet_service'], [p.proto, p.number]), counted] as const,
+        ),
+      ),
+    );
     const udp = valueHex('inet_proto', IPPROTO.udp);
-    // After the client's address and port, each padded to whole registers.
-    const at = of === 4 ? 16 : 40;
-    sum += await countLearned(spaces, networkNs(network.id), set, (key, value) => {
-      const keep = byMark.get(value);
-      return keep !== undefined && (keep || key.slice(at, at + udp.length) !== udp);
+    const marks = new Map(all.map((counted) => [counted, new Set([...counted.marks].map((m) => valueHex('mark', m)))]));
+    const set = { family: 'bridge', table: 'weft', set: `flows${of}` } as const;
+    sum += await countLearned(spaces, ns, set, (key, value) => {
+      const ofPort = key.slice(proto, destination) + key.slice(port);
+      const counted = byVip.get(key.slice(destination, port)) ?? byPort.get(ofPort);
+      if (!counted || !marks.get(counted)?.has(value)) return false;
+      return keepsDatagrams(counted.service) || key.slice(proto, proto + udp.length) !== udp;
     });
   }
   return sum;
+}
+
+const FLOW_KEY = (address: 'ipv4_addr' | 'ipv6_addr'): KeyField[] => [
+  address,
+  'inet_service',
+  'inet_proto',
+  address,
+  'inet_service',
+];
+
+/** Where a field begins in the text of a key: fields are padded to registers of four bytes. */
+const offset = (fields: readonly KeyField[], index: number): number =>
+  fields.slice(0, index).reduce((sum, field) => sum + (field === 'ipv6_addr' ? 32 : 8), 0);
+
+/** None on the ingress network, where a service is found by its ports. */
+const vipsOf = ({ service, network }: Counted): readonly Ip[] =>
+  network.spec.ingress ? [] : (service.spec.vips[network.id] ?? []);
+
+/** Numbers on the ingress network that lead to a service. */
+function portsOf({ wish }: World, { service, network }: Counted): { proto: number; number: number }[] {
+  if (!network.spec.ingress) return [];
+  const ports = meshPorts(wish).get(service.id) ?? [];
+  return ['0.0.0.0', '::'].flatMap((any) => publishedFrontends(any, ports).flatMap(({ port }) => port ?? []));
 }

@@ -122,8 +122,8 @@ export interface AgentPort {
   metrics(): Promise<string>;
   /** Compares everything with the kernel and changes nothing. */
   verify(): Promise<Difference[]>;
-  /** Connections that this node's balancers hold through them now. */
-  connections(backends: readonly Backend[]): Promise<number>;
+  /** Connections that this node's balancers hold through them now; @param service those of its callers alone */
+  connections(backends: readonly Backend[], service?: string): Promise<number>;
   /** What new networks must not get in the way of. */
   surroundings(): Promise<Surroundings>;
   /** Holds published ports on the node. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainBody } from '../model/drain.js';
 import { parseWith } from '../model/scalars.js';
+import { servicesOf } from '../model/serving.js';
 import { type Backend, backendsNamed } from '../state/drain.js';
 import type { AgentPort } from './agent.js';
 import { jsonBody, type Reply, type Request } from './http.js';
@@ -38,15 +39,15 @@ async function drain(agent: AgentPort, request: Request): Promise<Reply> {
   const { timeoutMs, ...target } = parseWith(drainBody, await jsonBody(request), 'drain');
   const { store } = agent;
   const backends = backendsNamed(store.wish, store.self.name, target);
-  const until = Date.now() + (timeoutMs ?? drainOf(agent, backends));
-  store.drain(backends, { until });
+  const until = Date.now() + (timeoutMs ?? drainOf(agent, backends, target.service));
+  store.drain(backends, { until }, target.service);
   const isApplied = applied(agent);
   let left = 0;
   for (let none = 0; ; ) {
     // Counted before, connections may have come since.
     const counts = isApplied();
     const began = Date.now();
-    left = await agent.connections(backends);
+    left = await agent.connections(backends, target.service);
     none = counts && left === 0 ? none + 1 : 0;
     if (none === LOOKS || !(await rest(request, until, REST * (Date.now() - began)))) break;
   }
@@ -58,15 +59,16 @@ async function undrain(agent: AgentPort, request: Request): Promise<Reply> {
   const { store } = agent;
   const backends = backendsNamed(store.wish, store.self.name, target);
   const until = Date.now() + timeoutMs;
-  store.drain(backends, undefined);
+  store.drain(backends, undefined, target.service);
   const isApplied = applied(agent);
   while (!isApplied() && (await rest(request, until, POLL_MS)));
   return answer(agent, backends, isApplied());
 }
 
 /** The time that the services give their connections, milliseconds. */
-function drainOf({ store }: AgentPort, backends: readonly Backend[]): number {
-  const seconds = backends.map(({ spec }) => store.get('services', spec.service ?? '')?.spec.drain ?? 0);
+function drainOf({ store }: AgentPort, backends: readonly Backend[], service?: string): number {
+  const services = service === undefined ? backends.flatMap(({ spec }) => servicesOf(spec)) : [service];
+  const seconds = services.map((id) => store.get('services', id)?.spec.drain ?? 0);
   return 1000 * Math.max(0, ...seconds);
 }
 

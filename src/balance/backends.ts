@@ -5,6 +5,7 @@ import type { BackendState } from '../model/endpoint.js';
 import { familiesOfPort, meshNumber } from '../model/published.js';
 import type { Stored, Wish } from '../model/registry.js';
 import type { PublishedPort } from '../model/service.js';
+import { serves, servicesOf } from '../model/serving.js';
 import { WishIndex } from '../model/wish-index.js';
 import { vtepOf } from '../network/paths.js';
 
@@ -35,14 +36,14 @@ export function backendsOf(wish: Wish, service: string, network: string, of: Fam
   };
   for (const endpoint of wish.endpoints.values()) {
     const { spec } = endpoint;
-    if (spec.service !== service || spec.network !== network) continue;
-    for (const ip of spec.addresses) add(ip, endpoint, stateOf(endpoint));
+    if (spec.network !== network || !serves(spec, service)) continue;
+    for (const ip of spec.addresses) add(ip, endpoint, stateOf(endpoint, service));
   }
   const dead = deadVteps(wish);
   for (const peer of peersOf(wish, service)) {
     const { spec } = peer;
     if (spec.network !== network || dead.has(vtepOf(wish, peer))) continue;
-    const state = stateOf(peer);
+    const state = stateOf(peer, service);
     add(spec.address, peer, state);
     add(spec.addressV6, peer, state);
   }
@@ -68,7 +69,7 @@ function number(backends: readonly Backend[]): void {
 export function lastChange(wish: Wish, service: Stored<'services'>): number {
   let last = service.revision;
   for (const { spec, revision } of wish.endpoints.values()) {
-    if (spec.service === service.id && revision > last) last = revision;
+    if (serves(spec, service.id) && revision > last) last = revision;
   }
   for (const { revision } of served.of(wish).get(service.id)?.values() ?? []) if (revision > last) last = revision;
   return last;
@@ -107,14 +108,15 @@ const served = new WishIndex<Map<string, Map<string, Stored<'peers'>>>>(
   () => new Map(),
   (services, stored) => {
     const peer = stored as Stored<'peers'>;
-    const { service } = peer.spec;
-    if (service !== undefined) services.set(service, (services.get(service) ?? new Map()).set(peer.id, peer));
+    for (const service of servicesOf(peer.spec))
+      services.set(service, (services.get(service) ?? new Map()).set(peer.id, peer));
   },
   (services, stored) => {
-    const { service } = (stored as Stored<'peers'>).spec;
-    const peers = service === undefined ? undefined : services.get(service);
-    peers?.delete(stored.id);
-    if (service !== undefined && peers?.size === 0) services.delete(service);
+    for (const service of servicesOf((stored as Stored<'peers'>).spec)) {
+      const peers = services.get(service);
+      peers?.delete(stored.id);
+      if (peers?.size === 0) services.delete(service);
+    }
   },
 );
 

@@ -43,7 +43,7 @@ function withOptions(command: Command): Command {
     .option('--ip <ip>', 'address (repeatable, one a family)', collect)
     .option('--mac <mac>', 'MAC address')
     .option('--alias <name>', 'further name (repeatable)', collect)
-    .option('--service <name>', 'service it is a backend of')
+    .option('--service <name>', 'service it is a backend of (repeatable)', collect)
     .option('--weight <n>', 'weight in balancing, 0 to 65535; 0 drains', whole)
     .option('--ifname <name>', 'interface name in the sandbox')
     .option('--gw-priority <n>', 'the highest gives the default route', integer)
@@ -61,8 +61,20 @@ function bodyOf(options: Row): Row {
   const route = { gwPriority, routes, sysctls, ...(defaultRoute === false && { defaultRoute }) };
   const limits = given({ toSandbox: rateIn, fromSandbox: rateOut });
   const bandwidth = Object.keys(limits).length > 0 ? limits : undefined;
-  return given({ addresses: ip, mac, aliases: alias, service, weight, ifname, bandwidth, ...route });
+  return given({
+    addresses: ip,
+    mac,
+    aliases: alias,
+    service: oneOrAll(service as string[] | undefined),
+    weight,
+    ifname,
+    bandwidth,
+    ...route,
+  });
 }
+
+/** Of several services a list. */
+const oneOrAll = (names: string[] = []): string | string[] | undefined => (names.length > 1 ? names : names[0]);
 
 /** `10.9.0.0/16,via=10.31.0.9,metric=5`: a destination, then what else a route says. */
 function routeOf(text: string): Row {

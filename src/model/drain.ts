@@ -7,7 +7,7 @@ const LONGEST_MS = 86_400_000;
 export const drainBody = z
   .strictObject({
     endpoint: z.string().optional().describe('SANDBOX:NETWORK, or the key of a peer'),
-    service: z.string().optional().describe('all its backends, here and elsewhere'),
+    service: z.string().optional().describe('all its backends, here and elsewhere; they go on serving others'),
     node: z.string().optional().describe('all backends on that node'),
     timeoutMs: z
       .int()

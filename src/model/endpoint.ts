@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { cidr, ip, mac, name } from './scalars.js';
+import { serving } from './serving.js';
 
 export const backendState = z.enum(['active', 'draining', 'unhealthy']);
 export type BackendState = z.output<typeof backendState>;
@@ -28,7 +29,7 @@ export const endpointBody = z
       .optional()
       .describe('ethN in the order of connection when not given'),
     aliases: z.array(name).default([]).describe('further names of the endpoint on this network'),
-    service: name.optional().describe('service this endpoint is a backend of'),
+    service: serving.optional().describe('service this endpoint is a backend of, or several'),
     weight: z.int().min(0).max(65535).default(1),
     state: backendState.default('active'),
     gwPriority: z

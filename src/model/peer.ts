@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { backendState } from './endpoint.js';
 import { ip, mac, name } from './scalars.js';
+import { serving } from './serving.js';
 
 /** Value of a row of the gossip table `peers`; body of `PUT /v1/peers/KEY`: an endpoint on another node. */
 export const peerBody = z
@@ -10,7 +11,7 @@ export const peerBody = z
     addressV6: ip.optional(),
     mac: mac.optional().describe('derived from the address when not given'),
     vtep: ip,
-    service: name.optional(),
+    service: serving.optional(),
     state: backendState.default('active'),
     weight: z.int().min(0).max(65535).default(1),
     aliases: z.array(name).default([]),

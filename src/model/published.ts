@@ -1,9 +1,9 @@
 import { shortDigest } from '../base/digest.js';
 import { type Family, family, type Ip } from '../base/ip.js';
 import { stateOf } from './backend-state.js';
-import type { BackendState, Endpoint } from './endpoint.js';
 import { nameOf, type Wish } from './registry.js';
 import type { AnyPort, HostPort, PublishedPort } from './service.js';
+import { servicesOf } from './serving.js';
 
 /** A socket of the node that waits for callers, and who has it, as far as that is known. */
 export interface PortHolder {
@@ -57,19 +57,16 @@ function hostPort(owner: string, p: AnyPort, sandbox: string): NodePort {
   return { owner, p, sandbox, chosenAs: `${sandbox}/${owner}/${p.proto}/${p.hostIp ?? '*'}/${p.target}` };
 }
 
-/** Does the endpoint make its sandbox one to which ports of its service lead? A draining one takes nothing new. */
-export const takesPorts = ({ service }: Endpoint, state: BackendState): boolean =>
-  service !== undefined && state === 'active';
-
 /** Sandboxes of this node by the service that they are backends of, each list in the order of their names. */
 function backendsHere(wish: Wish): Map<string, string[]> {
   const found = new Map<string, Set<string>>();
   for (const endpoint of wish.endpoints.values()) {
-    const { spec } = endpoint;
-    if (!takesPorts(spec, stateOf(endpoint))) continue;
-    const service = spec.service as string;
-    const list = found.get(service) ?? new Set();
-    found.set(service, list.add(spec.sandbox));
+    for (const service of servicesOf(endpoint.spec)) {
+      // A draining one takes nothing new.
+      if (stateOf(endpoint, service) !== 'active') continue;
+      const list = found.get(service) ?? new Set();
+      found.set(service, list.add(endpoint.spec.sandbox));
+    }
   }
   return new Map([...found].map(([service, sandboxes]) => [service, [...sandboxes].sort()]));
 }

@@ -46,6 +46,8 @@ export interface Drain {
   until: number;
   /** The time is up: it is no backend any more, and what connections are left are cut. */
   over?: true;
+  /** Only as a backend of these; of every service that it serves when not given. */
+  services?: readonly string[];
 }
 
 /** An object of the wish with its bookkeeping. */

@@ -3,6 +3,7 @@ import { sameJson } from '../base/same.js';
 import { holdersOf } from '../model/holders.js';
 import { meshPorts } from '../model/published.js';
 import { nameOf, type Stored, type Table, type Wish } from '../model/registry.js';
+import { serves, servicesOf } from '../model/serving.js';
 import { networksWithOtherHosts } from './hosts.js';
 import { endpointsOf, endpointsOn } from './on-network.js';
 import { isBroadcast } from './overlay/broadcast.js';
@@ -56,7 +57,7 @@ const CONCERNS: Partial<Record<Table, (wish: Wish, id: string) => string[]>> = {
     return [NODE_PRODUCER, ...place, ...within(wish, sandbox), ...servedBy(stored)];
   },
   services(wish, id) {
-    const tasks = [...wish.endpoints.values()].filter(({ spec }) => spec.service === id);
+    const tasks = [...wish.endpoints.values()].filter(({ spec }) => serves(spec, id));
     const places = tasks.map(({ spec }) => nameOf({ table: 'sandboxes', id: spec.sandbox }));
     return wish.services.get(id)?.spec.publish.length ? [NODE_PRODUCER, ...places] : places;
   },
@@ -92,7 +93,7 @@ function claimants(endpoint: string, before: Wish, after: Wish): string[] {
 }
 
 const servedBy = (stored: Stored<'peers'> | Stored<'endpoints'> | undefined): string[] =>
-  stored?.spec.service === undefined ? [] : [nameOf({ table: 'services', id: stored.spec.service })];
+  servicesOf(stored?.spec ?? {}).map((id) => nameOf({ table: 'services', id }));
 
 /** Its node may be the first or last of the hosts that get a network's broadcasts. */
 function hostedBy(wish: Wish, peer: Stored<'peers'> | undefined): string[] {

@@ -1,4 +1,5 @@
 import type { Stored, Wish } from '../model/registry.js';
+import { servicesOf } from '../model/serving.js';
 import type { Change } from './affected.js';
 import type { Giver } from './name-gifts.js';
 import { endpointsOf, namedNetworks, servicesOn } from './on-network.js';
@@ -84,9 +85,9 @@ const AFFECTS: { [T in Change['table']]: (wish: Wish, id: string, affected: Affe
 
 const giver = ({ table, id }: Stored<'endpoints'> | Stored<'peers'>): Giver => ({ table, id });
 
-/** Its own names, and those of the service that it serves. */
+/** Its own names, and those of the services that it serves. */
 function backend(stored: Stored<'endpoints'> | Stored<'peers'>, affected: AffectedNames): void {
-  const { network, service } = stored.spec;
+  const { network } = stored.spec;
   affected.giver(network, giver(stored));
-  if (service !== undefined) affected.giver(network, { table: 'services', id: service });
+  for (const id of servicesOf(stored.spec)) affected.giver(network, { table: 'services', id });
 }

@@ -3,6 +3,7 @@ import { bits, type Family, family, type Ip, withPort } from '../base/ip.js';
 import { familiesOfPort, meshNumber, publishedSpan } from '../model/published.js';
 import type { Stored } from '../model/registry.js';
 import type { PublishedPort, Service } from '../model/service.js';
+import { servicesOf } from '../model/serving.js';
 import { WEFT_PROTOCOL } from '../objects/address.js';
 import { gatewayFor } from './addressing.js';
 import { gatewayAddress } from './gateway.js';
@@ -22,7 +23,7 @@ const LAST_RESORT = 32_768;
 interface Membership {
   endpoint: Stored<'endpoints'>;
   network: Stored<'networks'>;
-  service?: { id: string; spec: Service };
+  service: { id: string; spec: Service };
 }
 
 interface OwnVip extends Membership {
@@ -34,11 +35,12 @@ interface OwnVip extends Membership {
  * back the way the packets came. Constant per endpoint and own service; nothing here grows with the cluster.
  */
 export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: Wants): void {
-  const serving = membershipsOf(world, sandbox.id).filter((m) => m.service);
+  const serving = membershipsOf(world, sandbox.id);
   for (const of of [4, 6] as const) {
     const here = serving.filter(({ endpoint }) => ownAddress(endpoint, of) !== undefined);
     const vips = here.flatMap((m) => ownVips(m, of).map((vip): OwnVip => ({ vip, ...m })));
-    const ingress = here.find(({ network }) => network.spec.ingress);
+    const ingress = here.filter(({ network }) => network.spec.ingress);
+    const [leg] = ingress;
     const chains = new Chains(sandbox.id, of, wants);
     chains.add(
       'nat',
@@ -47,35 +49,38 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
       serving.filter(isHiding).flatMap((m) => bridgeAsSource(m, of)),
     );
     // Forgotten too soon, what the task sends next leaves with its own address instead of the one that was dialled.
-    if (vips.length || ingress) wants.sysctls(sandbox.id, `sandbox ${sandbox.id}`, { ...TCP_MEMORY, ...LIBERAL });
+    if (vips.length || leg) wants.sysctls(sandbox.id, `sandbox ${sandbox.id}`, { ...TCP_MEMORY, ...LIBERAL });
     if (vips.length) hairpin(chains, vips);
-    if (ingress) meshReturn(chains, ingress);
-    if (ingress && wayOut(world, sandbox.id, of) === undefined) lastResort(sandbox.id, of, ingress, wants);
+    if (leg) meshReturn(chains, leg);
+    if (leg && wayOut(world, sandbox.id, of) === undefined) lastResort(sandbox.id, of, ingress, wants);
     chains.add('nat', 'PREROUTING', 'WEFT-TASK-IN', [
       ...vips.flatMap((own) => fromVip(own, of)),
-      ...(ingress ? ports(ingress, of, answering(world, ingress, of)) : []),
+      ...ingress.flatMap((member) => ports(member, of, answering(world, member, of))),
     ]);
   }
 }
 
+/** Each service of each endpoint of a sandbox. */
 function membershipsOf(world: World, sandbox: string): Membership[] {
   const out: Membership[] = [];
   for (const endpoint of world.wish.endpoints.values()) {
     const network = endpoint.spec.sandbox === sandbox ? world.wish.networks.get(endpoint.spec.network) : undefined;
     if (!network) continue;
-    const service = endpoint.spec.service === undefined ? undefined : world.wish.services.get(endpoint.spec.service);
-    out.push({ endpoint, network, ...(service && { service }) });
+    for (const id of servicesOf(endpoint.spec)) {
+      const service = world.wish.services.get(id);
+      if (service) out.push({ endpoint, network, service });
+    }
   }
   return out;
 }
 
 const ownVips = ({ service, network }: Membership, of: Family): Ip[] =>
-  (service?.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
+  (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
 
 const ownAddress = (endpoint: Stored<'endpoints'>, of: Family): Ip | undefined =>
   endpoint.spec.addresses.find((ip) => family(ip) === of);
 
-const isHiding = ({ service }: Membership): boolean => service?.spec.clientIp === 'snat';
+const isHiding = ({ service }: Membership): boolean => service.spec.clientIp === 'snat';
 
 /**
  * Callers of a VIP with `clientIp: snat` appear as the network's gateway, the bridge where they were balanced. Translated
@@ -93,7 +98,7 @@ function bridgeAsSource(member: Membership, of: Family): string[] {
 function fromVip({ vip, endpoint, service }: OwnVip, of: Family): string[] {
   const at = `-d ${host(vip)} -i ${endpoint.spec.ifname}`;
   const own = ownAddress(endpoint, of) as Ip;
-  const declared = (service?.spec.ports ?? []).map(
+  const declared = service.spec.ports.map(
     ({ port, target, proto }) =>
       `${at} -p ${proto} -m ${proto} --dport ${port} -j DNAT --to-destination ${withPort(own, target)}`,
   );
@@ -170,10 +175,10 @@ function meshReturn(chains: Chains, { endpoint, network }: Membership): void {
  * it accepted, and refusals get it by fwmark_reflect; a plain server of datagrams chooses its way before the mark is there,
  * so what is sent from its port has the mesh for its last resort. To elsewhere there is no way, which is said at once.
  */
-function lastResort(ns: string, of: Family, { endpoint, service }: Membership, wants: Wants): void {
-  const why = `published ports of ${endpoint.id}`;
+function lastResort(ns: string, of: Family, members: readonly Membership[], wants: Wants): void {
+  const why = `published ports of ${members[0]?.endpoint.id}`;
   wants.sysctls(ns, why, { [`net/ipv${of}/fwmark_reflect`]: 1 });
-  for (const p of meshPortsOf(service, of)) {
+  for (const p of members.flatMap(({ service }) => meshPortsOf(service, of))) {
     if (p.proto === 'tcp') continue;
     const { from, to } = publishedSpan(p);
     const sent = { iif: 'lo', ipProto: IPPROTO[p.proto], sourcePorts: { start: p.target, end: p.target + to - from } };
@@ -182,7 +187,7 @@ function lastResort(ns: string, of: Family, { endpoint, service }: Membership, w
 }
 
 const meshPortsOf = (service: Membership['service'], of: Family): PublishedPort[] =>
-  (service?.spec.publish ?? []).filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of));
+  service.spec.publish.filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of));
 
 /** One rule a port or range. Who may call, and at which address, was decided where the connection was taken. */
 function ports({ endpoint, service }: Membership, of: Family, to: Ip): string[] {

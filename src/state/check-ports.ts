@@ -11,11 +11,11 @@ import {
   portsOfSandbox,
   portsOfService,
   portText,
-  takesPorts,
 } from '../model/published.js';
 import { nameOf, type Wish } from '../model/registry.js';
 import type { Sandbox } from '../model/sandbox.js';
 import type { AnyPort, Service } from '../model/service.js';
+import { servicesOf } from '../model/serving.js';
 
 /** Refuses ports of a service that contradict themselves or are had by others of this node. */
 export function checkServicePorts(wish: Wish, id: string, spec: Service, chosen: Chosen): void {
@@ -50,15 +50,16 @@ export function checkSandboxPorts(wish: Wish, id: string, spec: Sandbox, chosen:
   );
 }
 
-/** An endpoint that becomes a backend brings its service's ports (mode=host) to this node. */
+/** An endpoint that becomes a backend brings its services' ports (mode=host) to this node. */
 export function checkBackendPorts(wish: Wish, spec: Endpoint, chosen: Chosen): void {
-  const service = takesPorts(spec, spec.state) ? wish.services.get(spec.service as string) : undefined;
-  const publish = (service?.spec.publish ?? []).filter((p) => p.mode === 'host');
-  if (!service || publish.length === 0) return;
-  const owner = nameOf(service);
-  const others = (port: NodePort) =>
-    port.owner !== owner || (port.sandbox !== undefined && port.sandbox !== spec.sandbox);
-  checkAgainst(wish, portsOfService(service.id, publish, [spec.sandbox]), others, chosen);
+  for (const id of spec.state === 'active' ? servicesOf(spec) : []) {
+    const publish = (wish.services.get(id)?.spec.publish ?? []).filter((p) => p.mode === 'host');
+    if (publish.length === 0) continue;
+    const owner = nameOf({ table: 'services', id });
+    const others = (port: NodePort) =>
+      port.owner !== owner || (port.sandbox !== undefined && port.sandbox !== spec.sandbox);
+    checkAgainst(wish, portsOfService(id, publish, [spec.sandbox]), others, chosen);
+  }
 }
 
 /** RFC 4291. */

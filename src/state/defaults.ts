@@ -23,7 +23,9 @@ export function keptPeer(peer: z.output<typeof peerBody>): Peer {
     ...(addressV6 !== undefined && { addressV6 }),
     mac: mac ?? endpointMac(address),
     vtep: shared.text(vtep),
-    ...(service !== undefined && { service: shared.text(service) }),
+    ...(service !== undefined && {
+      service: typeof service === 'string' ? shared.text(service) : service.map((id) => shared.text(id)),
+    }),
     state,
     weight,
     aliases: aliases.length > 0 ? aliases : NO_ALIASES,

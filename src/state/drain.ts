@@ -1,12 +1,14 @@
 import { WeftError } from '../base/errors.js';
+import { sameJson } from '../base/same.js';
 import type { Drain, Stored, Wish } from '../model/registry.js';
+import { serves, servicesOf } from '../model/serving.js';
 import { missing } from './check.js';
 import type { Mutation } from './wish.js';
 
 /** Who may be drained: an endpoint here or, by the key of its row, on another node. */
 export type Backend = Stored<'endpoints'> | Stored<'peers'>;
 
-/** What to drain: one endpoint, all backends of a service, or all on a node. */
+/** What to drain: one endpoint, all backends of a service (as its backends alone), or all on a node. */
 export interface DrainTarget {
   endpoint?: string | undefined;
   service?: string | undefined;
@@ -24,11 +26,12 @@ export function backendsNamed(wish: Wish, self: string, target: DrainTarget): Ba
   }
   const { endpoint, service, node } = target;
   if (endpoint !== undefined) return [endpointNamed(wish, endpoint)];
-  const serving = [...wish.endpoints.values(), ...wish.peers.values()].filter(({ spec }) => spec.service !== undefined);
+  const all = [...wish.endpoints.values(), ...wish.peers.values()];
   if (service !== undefined) {
     if (!wish.services.has(service)) throw missing('service', service, 'weft service ls');
-    return serving.filter(({ spec }) => spec.service === service);
+    return all.filter(({ spec }) => serves(spec, service));
   }
+  const serving = all.filter(({ spec }) => spec.service !== undefined);
   if (node === self) return serving.filter(({ table }) => table === 'endpoints');
   const vtep = wish.nodes.get(node as string)?.spec.vtep;
   const there = [...wish.peers.values()].filter((peer) => peer.node === node || peer.spec.vtep === vtep);
@@ -44,14 +47,36 @@ function endpointNamed(wish: Wish, id: string): Backend {
   throw new WeftError('WEFT_INVALID_ARGUMENT', `endpoint "${id}" is no backend of a service`, hint);
 }
 
-/** Backends with another drain, or with none, where that is not how it is. */
-export function withDrain(backends: readonly Backend[], drain: Drain | undefined, revision: number): Mutation[] {
-  return backends
-    .filter((b) => b.drain?.until !== drain?.until || b.drain?.over !== drain?.over)
-    .map(({ drain: _before, ...rest }) => {
-      const stored = { ...rest, revision, ...(drain && { drain }) } as Stored;
-      return { table: stored.table, id: stored.id, stored };
-    });
+/**
+ * Backends with another drain, or with none, where that is not how it is.
+ * @param service only as backends of it; not given: of every service, or, where the time is up, of those that were drained
+ */
+export function withDrain(
+  backends: readonly Backend[],
+  drain: Drain | undefined,
+  revision: number,
+  service?: string,
+): Mutation[] {
+  return backends.flatMap((backend) => {
+    const { drain: before, ...rest } = backend;
+    const after = drainOf(backend, drain, service);
+    if (sameJson(before, after)) return [];
+    const stored = { ...rest, revision, ...(after && { drain: after }) } as Stored;
+    return [{ table: stored.table, id: stored.id, stored }];
+  });
+}
+
+/** Each backend has one deadline: the last that was given, whatever service it was given for. */
+function drainOf({ spec, drain: before }: Backend, drain: Drain | undefined, service?: string): Drain | undefined {
+  const all = servicesOf(spec);
+  const were = before ? (before.services ?? all) : [];
+  if (drain?.over) return { ...drain, ...(before?.services && { services: before.services }) };
+  if (service === undefined) return drain;
+  const drained = all.filter((id) => (id === service ? drain !== undefined : were.includes(id)));
+  const how = drain ?? before;
+  if (drained.length === 0 || !how) return undefined;
+  const { services: _were, ...rest } = how;
+  return drained.length === all.length ? rest : { ...rest, services: drained };
 }
 
 /** What is stated anew goes on being drained. */

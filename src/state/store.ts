@@ -176,9 +176,10 @@ export class Store extends EventEmitter<StoreEvents> {
   /**
    * Takes backends out of balancing, or with no drain lets them back. It stays when they are stated anew, over restarts
    * too, and goes with them.
+   * @param service only as backends of it
    */
-  drain(backends: readonly Backend[], drain: Drain | undefined): void {
-    const mutations = withDrain(backends, drain, this.revision + 1);
+  drain(backends: readonly Backend[], drain: Drain | undefined, service?: string): void {
+    const mutations = withDrain(backends, drain, this.revision + 1, service);
     if (mutations.length > 0) this.#commit(mutations, { drains: true });
   }
 

@@ -45,6 +45,34 @@ test('what came through the mesh is for another address than its own', (t) => {
   ]);
 });
 
+test('a task of several services translates the VIPs and ports of each, in a sandbox that names them once', (t) => {
+  const rig = new StoreRig(t);
+  rig.put('networks', 'ingress', { subnets: ['10.0.0.0/24'], vni: 4096, ingress: true });
+  rig.put('networks', 'app', { subnets: ['10.20.0.0/24'], vni: 4097 });
+  const service = ['web', 'api'];
+  for (const [i, id] of service.entries()) {
+    const publish = [{ published: 8080 + i, target: 80 + i }];
+    rig.put('services', id, { networks: ['app'], vips: { app: [`10.20.0.20${i}`] }, publish });
+  }
+  rig.put('sandboxes', 'c1');
+  rig.put('endpoints', 'c1:app', { addresses: ['10.20.0.5'], service });
+  rig.put('endpoints', 'c1:ingress', { addresses: ['10.0.0.5'], service });
+  const wanted = produce(plainWorld(rig.store.wish), 'sandbox/c1');
+  const chains = wanted.filter((w) => w.kind === 'iptables').map((w) => w.object as IptablesObject);
+  const [translated] = chains.flatMap((o) => (o.what === 'chain' && o.table === 'nat' ? [o.rules] : []));
+  t.deepEqual(
+    translated?.map((rule) => rule.replace(/ -j.*-destination/, '')),
+    [
+      '-d 10.20.0.200/32 -i eth0 10.20.0.5',
+      '-d 10.20.0.201/32 -i eth0 10.20.0.5',
+      '-i eth1 -p tcp -m tcp --dport 8080 172.31.0.2:80',
+      '-i eth1 -p tcp -m tcp --dport 8081 172.31.0.2:81',
+    ],
+  );
+  const back = wanted.filter((w) => w.kind === 'route' && (w.object as Route).table === 18600);
+  t.is(back.length, 1);
+});
+
 test('what nothing leads out of sends datagrams from its published ports into the mesh, and nothing else', (t) => {
   const publish = [
     ...PUBLISHED,

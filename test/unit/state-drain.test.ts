@@ -3,6 +3,8 @@ import test from 'ava';
 import { Drains } from '../../src/agent/drains.js';
 import { backendsOf } from '../../src/balance/backends.js';
 import { codeOf } from '../../src/base/errors.js';
+import { stateOf } from '../../src/model/backend-state.js';
+import type { Drain, Stored } from '../../src/model/registry.js';
 import { backendsNamed } from '../../src/state/drain.js';
 import type { Store } from '../../src/state/store.js';
 import { SELF, StoreRig } from '../support/store.js';
@@ -37,6 +39,31 @@ test('an endpoint, a service or a node names backends', (t) => {
     t.is(codeOf(t.throws(() => named(store, target))), 'WEFT_NOT_FOUND', JSON.stringify(target));
   for (const target of [{}, { endpoint: 'c1:app', node: 'n1' }, { endpoint: 'c2:app' }])
     t.is(codeOf(t.throws(() => named(store, target))), 'WEFT_INVALID_ARGUMENT', JSON.stringify(target));
+});
+
+test('of several services a backend drains as one’s alone, as several’s, or as all', (t) => {
+  const rig = rigOf(t);
+  rig.put('services', 'api', { networks: ['app'], vips: { app: ['10.20.0.201'] } });
+  rig.put('endpoints', 'c1:app', { addresses: ['10.20.0.11'], service: ['web', 'api'] });
+  const own = (store: Store) => store.wish.endpoints.get('c1:app') as Stored<'endpoints'>;
+  const states = (store = rig.store) => ['web', 'api', undefined].map((service) => stateOf(own(store), service));
+  const drain = (service: string | undefined, drain?: Drain) =>
+    rig.store.drain(named(rig.store, service ? { service } : { endpoint: 'c1:app' }), drain, service);
+  drain('api', { until: FAR });
+  t.deepEqual(states(), ['active', 'draining', 'active']);
+  t.deepEqual(states(rig.restart()), ['active', 'draining', 'active']);
+  t.deepEqual(weights(rig.store), { '10.20.0.11': 1, '10.20.0.30': 1 });
+  drain('web', { until: FAR + 1 });
+  t.deepEqual(states(), ['draining', 'draining', 'draining'], 'all of them: others are told');
+  drain('api');
+  t.deepEqual(states(), ['draining', 'active', 'active']);
+  rig.store.drain(named(rig.store, { service: 'web' }), { until: FAR + 1, over: true });
+  t.deepEqual(states(), ['unhealthy', 'active', 'active'], 'over is what was drained');
+  drain(undefined, { until: FAR });
+  drain('web');
+  t.deepEqual(states(), ['active', 'draining', 'active'], 'one is let back');
+  drain('api');
+  t.is(own(rig.store).drain, undefined);
 });
 
 test('a drain gives weight 0, stays over what is stated anew and restarts, and goes with its object', (t) => {

@@ -138,6 +138,22 @@ const CASES: Case[] = [
     /bandwidth/,
   ],
   [
+    'a service that is no name, among others',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], service: ['web', 'no name'] },
+    'WEFT_INVALID_NAME',
+    /"no name" is not a name/,
+  ],
+  [
+    'a service twice',
+    'endpoints',
+    'c1:app',
+    { addresses: ['10.20.0.20'], service: ['web', 'web'] },
+    'WEFT_INVALID_ARGUMENT',
+    /"web" is named twice/,
+  ],
+  [
     'a static address that is reserved',
     'endpoints',
     'c1:app',

@@ -3,6 +3,7 @@ import { toWeftError, type WeftError } from '../../base/errors.js';
 import type { Ip } from '../../base/ip.js';
 import type { Health } from '../../model/health.js';
 import type { Stored, Wish } from '../../model/registry.js';
+import { servicesOf } from '../../model/serving.js';
 import type { Mutation } from '../../state/wish.js';
 
 /** Probes under way at a time; others wait for their turn. */
@@ -73,7 +74,8 @@ export class HealthMonitor {
     const { endpoints, services } = this.port.wish();
     const gone = new Set(this.#patients.keys());
     for (const { id, spec, unhealthy } of endpoints.values()) {
-      const health = spec.service === undefined ? undefined : services.get(spec.service)?.spec.health;
+      // A task is well or not as a whole: of several services the first that has a probe says how.
+      const [health] = servicesOf(spec).flatMap((service) => services.get(service)?.spec.health ?? []);
       const [ip] = spec.addresses;
       if (health && ip !== undefined) {
         gone.delete(id);

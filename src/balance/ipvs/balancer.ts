@@ -114,12 +114,22 @@ export function marksOf(world: World, arena: Arena, assignment: Assignment): num
   );
 }
 
-/** Marks of the virtual servers for datagrams of a service that has backends on a network of this node. */
-export function datagramMarks(world: World, service: Stored<'services'>, { id, spec }: Stored<'networks'>): number[] {
-  const published = () => service.spec.publish.filter((p) => p.mode === 'ingress' && p.proto === 'udp');
-  const frontends = () => ['0.0.0.0', '::'].flatMap((any) => publishedFrontends(any, published()));
-  const labels = spec.ingress ? frontends().map(({ label }) => label) : ['datagram'];
-  return labels.map((label) => world.number('mark', `${service.id}/${id}/${label}`, FIRST_MARK));
+/** Marks of the virtual servers of a service that has backends on a network of this node, and what comes through each. */
+export function marksThrough(
+  world: World,
+  service: Stored<'services'>,
+  { id, spec }: Stored<'networks'>,
+): Map<number, Class> {
+  const published = () => ['0.0.0.0', '::'].flatMap((any) => publishedFrontends(any, service.spec.publish));
+  const labels: [string, Class][] = spec.ingress
+    ? published().map(({ label, port }) => [label, port?.proto === IPPROTO.udp ? 'datagram' : 'stream'])
+    : [
+        ['stream', 'stream'],
+        ['datagram', 'datagram'],
+      ];
+  return new Map(
+    labels.map(([label, kind]) => [world.number('mark', `${service.id}/${id}/${label}`, FIRST_MARK), kind]),
+  );
 }
 
 function markName({ service, network }: Assignment, label: string, kind: Class, arena: Arena): string {
