@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // Writes the generated pages of docs/. usage: docs.mjs [--check]
-//   --check  writes nothing; fails when a page is not what its source gives, a link leads nowhere, or a page names
-//            paths or hosts that exist on one machine only
+//   --check  writes nothing; fails when a page is not what its source gives, a link leads nowhere, a page names paths or
+//            hosts that exist on one machine only, or docs/behaviours.md names a test that is not there
 import fs from 'node:fs';
 import { register } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { apiPage } from './docs/api-page.mjs';
+import { untested } from './docs/behaviours.mjs';
 import { errorsPage } from './docs/errors-page.mjs';
 import { brokenLinks, localWords, markdownFiles } from './docs/prose.mjs';
 
@@ -39,6 +40,7 @@ if (process.argv.includes('--check')) {
     ...stale(pages),
     ...files.flatMap((file) => brokenLinks(ROOT, file)),
     ...files.flatMap((file) => localWords(ROOT, file)),
+    ...untested(ROOT),
   ];
   for (const fault of faults) console.error(fault);
   process.exitCode = faults.length > 0 ? 1 : 0;

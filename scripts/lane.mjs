@@ -1,10 +1,12 @@
 #!/usr/bin/env node
-// Runs the privileged tests. usage: lane.mjs LANE [--jobs N] [--timeout SECONDS] [PART-OF-A-FILE-NAME…]
+// Runs the privileged tests. usage: lane.mjs LANE [--jobs N] [--timeout SECONDS] [--wide] [PART-OF-A-FILE-NAME…]
 //   kernel  build/test/{kernel,host} on this machine, each file in network and mount namespaces of its own
 //   guest   build/test/{kernel,guest} in a User-Mode Linux guest; a guest has one processor, so with --jobs N
 //           there are N of them, each with its share of the files
 //   guest-all  the same and build/test/host, whose files ask nothing of a kernel that this machine's would not answer
 //   lab     build/test/lab on this machine; these files boot guests themselves
+// With --wide every scene is run with every balancer, family and kernel, also what CI asks elsewhere (asked() in
+// test/support/needs.ts); files take two to four times as long.
 // A test file is a node program that prints TAP. Exit status 1 when a test fails or none ran, 2 on wrong usage.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -29,14 +31,18 @@ function fail(status, message) {
 function usage() {
   let parsed;
   try {
-    parsed = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string' }, timeout: { type: 'string' } } });
+    const text = { type: 'string' };
+    const options = { jobs: text, timeout: text, wide: { type: 'boolean', default: false } };
+    parsed = parseArgs({ allowPositionals: true, options });
   } catch (cause) {
     fail(2, cause.message);
   }
   const [name, ...parts] = parsed.positionals;
   const lane = Object.hasOwn(LANES, name ?? '') ? LANES[name] : fail(2, `say which: ${Object.keys(LANES).join(', ')}`);
   const jobs = count('--jobs', parsed.values.jobs ?? '1');
-  const seconds = count('--timeout', parsed.values.timeout ?? String(lane.seconds));
+  const { wide } = parsed.values;
+  if (wide) process.env.WEFT_WIDE = '1';
+  const seconds = count('--timeout', parsed.values.timeout ?? String(lane.seconds * (wide ? 4 : 1)));
   return { lane, parts, jobs, seconds };
 }
 

@@ -75,7 +75,8 @@ export class GuestRunner {
     const guest = await this.#running();
     const judge = new Judge(file, randomUUID());
     const node = [process.execPath, ...NODE_FLAGS, '--enable-source-maps', file];
-    const words = ['env', `TAP_TIMEOUT=${tapTimeout(seconds)}`, ...command(judge.token, seconds, node)];
+    const wide = process.env.WEFT_WIDE === undefined ? [] : [`WEFT_WIDE=${process.env.WEFT_WIDE}`];
+    const words = ['env', `TAP_TIMEOUT=${tapTimeout(seconds)}`, ...wide, ...command(judge.token, seconds, node)];
     try {
       const end = await guest.run(`cd ${quote(process.cwd())} && exec ${words.map(quote).join(' ')}`, {
         timeoutMs: seconds * 1000 + GRACE_MS,

@@ -3,7 +3,7 @@ import type { Family } from '../../src/base/ip.js';
 import { patient } from './lab.js';
 import { appAddress, ingressAddress, type MeshLab, PUBLISHED, TARGET, underlay, VIP } from './mesh-lab.js';
 import { byReplica } from './mesh-schedulers.js';
-import { inGuest } from './needs.js';
+import { asked, inGuest } from './needs.js';
 
 /*
  * What changes around flows and tasks that stay: nodes that join, backends that come and go faster than connections, and
@@ -92,7 +92,8 @@ function flushCase(lab: MeshLab, of: Family): void {
 
 /** @param of the family asked with; what no guest answers otherwise, or only slowly, is asked of hosts alone */
 export function changeCases(lab: MeshLab, of: Family): void {
-  if (!inGuest() || (lab.lb === 'ipvs' && of === 4)) joinCase(lab, of);
-  if (!inGuest() && of === 4) spreadCase(lab, of);
-  if (!inGuest() && of === 4) flushCase(lab, of);
+  if (asked(!inGuest() || (lab.lb === 'ipvs' && of === 4))) joinCase(lab, of);
+  if (!asked(!inGuest() && of === 4)) return;
+  spreadCase(lab, of);
+  flushCase(lab, of);
 }

@@ -13,13 +13,17 @@ const TABLE = `(nft -t list table bridge weft; for m in $(nft -t list table brid
 const FLUSH_RULES = 'for p in iptables ip6tables; do for t in raw mangle nat filter; do $p -t $t -F; done; done';
 
 /** What somebody flushes on node 1, how it looks, and what is told of it. */
-function flushed({ families }: MeshLab): { where: string; script: string; look: string; told: RegExp[] }[] {
+function flushed({ families, lb }: MeshLab): { where: string; script: string; look: string; told: RegExp[] }[] {
   const of = families.at(-1);
+  const isIpvs = lb === 'ipvs';
   const network = (name: string) => ({
     where: `net-${name}`,
-    script: 'nft flush ruleset',
-    look: TABLE,
-    told: [new RegExp(`add nft (table bridge weft|chain bridge weft \\S+) in net-${name}`)],
+    script: `nft flush ruleset${isIpvs ? '; ipvsadm -C' : ''}`,
+    look: `${TABLE}${isIpvs ? '; ipvsadm -Sn | sort' : ''}`,
+    told: [
+      new RegExp(`add nft (table bridge weft|chain bridge weft \\S+) in net-${name}`),
+      ...(isIpvs ? [new RegExp(`add virtual-server v${of} mark \\d+ in net-${name}`)] : []),
+    ],
   });
   return [
     {
@@ -42,7 +46,7 @@ function flushed({ families }: MeshLab): { where: string; script: string; look: 
   ];
 }
 
-/** Somebody flushes all that the mesh has on node 1, with every tool at once (behaviour 22); IPVS: test/kernel/drift.test.ts. */
+/** Somebody flushes all that the mesh has on node 1, with every tool at once (behaviour 22). */
 export function flushScene(t: Test, lab: MeshLab): void {
   t.test('what somebody flushes is restored, and told', async (t) => {
     const places = flushed(lab).map((place) => ({

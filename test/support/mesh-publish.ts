@@ -18,7 +18,7 @@ import {
   underlay,
   VIP,
 } from './mesh-lab.js';
-import { missing } from './needs.js';
+import { asked, missing } from './needs.js';
 
 /*
  * Ports of the mesh beyond the plain one: on one address, of a node's own tasks only, for some sources, in ranges, and with
@@ -122,7 +122,7 @@ export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
     }
     if (missing(['sctp', 'socat']) === '') await sctp(t, lab, of);
     // Where none of a node's own takes new connections, those that are about to end do. The family makes no difference.
-    if (of === 4) {
+    if (asked(of === 4)) {
       await lab.change('b3', { state: 'draining' });
       for (const proto of PROTOS) t.same(await outside(proto, 2, LOCAL, 1), { [`b3 ${client}`]: 1 }, proto);
       await lab.change('b3', {});

@@ -134,6 +134,14 @@ export function inGuest(): boolean {
 }
 
 /**
+ * Whether a scene that belongs to this share is run here, or every scene is (`lane.mjs --wide`). CI runs in each kernel, and
+ * with each balancer and family, what no other file of CI has answered.
+ */
+export function asked(share: boolean): boolean {
+  return share || process.env.WEFT_WIDE !== undefined;
+}
+
+/**
  * Whether the machine has everything in `names`. If not, the test is skipped with the reason on the host, whose kernel
  * is what it is, and fails in a guest, which is there to have it (NOT_IN_GUESTS excepted); the caller then only has to
  * return. Call it before the first assertion:

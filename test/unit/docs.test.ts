@@ -24,6 +24,7 @@ interface Prose {
 const { errorsPage } = await script<{ errorsPage: (errors: object) => string }>('docs/errors-page.mjs');
 const { apiPage } = await script<{ apiPage: (document: object) => string }>('docs/api-page.mjs');
 const { markdownFiles, brokenLinks, localWords } = await script<Prose>('docs/prose.mjs');
+const { untested } = await script<{ untested(root: string, file?: string): string[] }>('docs/behaviours.mjs');
 
 const routes = allRoutes({} as AgentPort);
 
@@ -114,4 +115,17 @@ test('paths and hosts of one machine are found', (t) => {
 test('paths that every machine has are no fault, nor are prefixes and fractions', (t) => {
   const text = '/run/weft /var/lib/weft `PUT /v1/wish` 10.0.0.0/24 a /32 and/or src/api/routes.ts https://semver.org/';
   t.deepEqual(faultsOf(text, localWords), []);
+});
+
+test('each behaviour has a row, and the tests that it names are there', (t) => {
+  t.deepEqual(untested(ROOT), []);
+  const rows = Array.from({ length: 27 }, (_, i) => `| ${i + 1} | What | all | [there](there.md) "Two words" |\n`);
+  const faults = (page: string[]) => faultsOf(page.join(''), untested);
+  t.deepEqual(faults(rows), []);
+  t.deepEqual(faults(rows.slice(1)), ['page.md: no row of behaviour 1']);
+  t.deepEqual(faults(['| 1 | What | all | by hand |\n', ...rows.slice(1)]), ['page.md: behaviour 1 names no test']);
+  const other = '| 2 | What | all | [there](there.md) "Two words", "Three" |\n';
+  t.deepEqual(faults([rows[0] as string, other, ...rows.slice(2)]), [
+    'page.md: behaviour 2: "Three" is not in there.md',
+  ]);
 });
