@@ -108,7 +108,7 @@ export class Agent implements AgentPort {
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
-      ttl: options.dnsTtl,
+      settings: { ttl: options.dnsTtl, split: options.dnsSplit },
       spaces: this.#spaces,
       wish: () => this.store.wish,
       location: (ns) => this.#locations.of(ns),

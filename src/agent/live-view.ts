@@ -10,6 +10,9 @@ export type NetnsPath = (sandbox: string) => string;
 /** Where a resolver listened there last, so that the next one does too. */
 export type LastPorts = (sandbox: string) => { udp: number; tcp: number } | undefined;
 
+/** What the agent's options say, for as long as it runs. */
+export type ViewSettings = Pick<ViewJson, 'ttl' | 'split'>;
+
 /**
  * The view that the resolver should have, entry by entry, and which entries it has not been told of. An entry is made
  * anew only when a change of the wish may have altered it, and told only when it is another.
@@ -32,8 +35,7 @@ export class LiveView {
   constructor(
     readonly netnsPath: NetnsPath,
     readonly lastPorts: LastPorts,
-    /** Seconds for which answers from the view may be kept. */
-    readonly ttl: number,
+    readonly settings: ViewSettings,
   ) {}
 
   /** Names by network, as last made. */
@@ -71,7 +73,7 @@ export class LiveView {
     for (const id of wish.sandboxes.keys()) this.#takeSandbox(wish, id);
     return {
       revision: ++this.revision,
-      ttl: this.ttl,
+      ...this.settings,
       upstreams: this.#upstreams,
       networks: Object.fromEntries(this.networks()),
       sandboxes: Object.fromEntries([...this.#sandboxes].map(([id, names]) => [id, this.#withPorts(id, names)])),

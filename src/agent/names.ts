@@ -14,6 +14,7 @@ import type { Ns } from '../objects/kind.js';
 import type { Op } from '../reconcile/plan.js';
 import { queryIn } from './dns-query.js';
 import { SandboxFiles } from './files.js';
+import type { ViewSettings } from './live-view.js';
 import { ResolverKeeper } from './resolver.js';
 
 /** How long the first pass waits for the resolver's ports: Node's start, and a view of some size. */
@@ -22,8 +23,7 @@ const START_LIMIT_MS = 1000;
 export interface NamesOptions {
   runDir: string;
   logLevel: string;
-  /** Seconds for which answers from the wish may be kept. */
-  ttl: number;
+  settings: ViewSettings;
   spaces: Spaces;
   wish: () => Wish;
   /** Where a namespace is that was handed over. */
@@ -36,12 +36,12 @@ export class Names implements NamesPort {
   readonly #files: SandboxFiles;
 
   constructor(readonly options: NamesOptions) {
-    const { runDir, logLevel, ttl, wish } = options;
+    const { runDir, logLevel, settings, wish } = options;
     this.#files = new SandboxFiles(runDir);
     this.resolver = new ResolverKeeper({
       runDir,
       logLevel,
-      ttl,
+      settings,
       wish,
       netnsPath: (sandbox) => this.netnsPath(sandbox),
       foreignIdentity: (sandbox) => this.#foreignIdentity(sandbox),

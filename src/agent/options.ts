@@ -7,6 +7,7 @@ import { WeftError } from '../base/errors.js';
 import { canonicalIp } from '../base/ip.js';
 import { LOCAL_TTL } from '../dns/view.js';
 import { TTL_MAX } from '../dns/view-json.js';
+import { dnsSplit } from '../model/sandbox.js';
 import { NAME_PATTERN } from '../model/scalars.js';
 import { checkUnderlayAddress } from '../state/vtep.js';
 
@@ -22,6 +23,8 @@ export interface Options {
   socket: string;
   /** Seconds for which answers about names of the wish may be kept. */
   dnsTtl: number;
+  /** Name servers by domain, over the node's own. */
+  dnsSplit: Record<string, string[]>;
   lb: 'auto' | 'ipvs' | 'nft';
   /** Where `GET /metrics` is answered besides the socket. */
   metrics?: HostPort;
@@ -40,6 +43,15 @@ const dnsTtl = (text: string): number => {
   const n = Number(text);
   if (/^\d+$/.test(text) && n <= TTL_MAX) return n;
   throw new InvalidArgumentError(`a TTL is 0-${TTL_MAX} seconds`);
+};
+/** Rules with spaces between them, as an environment variable has them. */
+const splitRules = (text: string, before: Record<string, string[]> = {}): Record<string, string[]> => {
+  const rules = { ...before };
+  for (const rule of text.trim().split(/\s+/))
+    rules[rule.slice(0, rule.indexOf('='))] = rule.split('=')[1]?.split(',') ?? [];
+  const { success, data } = dnsSplit.safeParse(rules);
+  if (success) return data;
+  throw new InvalidArgumentError('use DOMAIN=SERVER[,SERVER], where a server is ADDRESS or ADDRESS#PORT');
 };
 const nodeName = (text: string): string => {
   if (!NAME_PATTERN.test(text)) throw new InvalidArgumentError('use 1-63 of [a-zA-Z0-9][a-zA-Z0-9_.-]*');
@@ -94,6 +106,15 @@ function command(): Command {
       option('--dns-ttl <seconds>', 'how long answers about names may be kept', 'WEFT_DNS_TTL')
         .argParser(dnsTtl)
         .default(LOCAL_TTL),
+    )
+    .addOption(
+      option(
+        '--dns-split <domain=server,…>',
+        'name servers for names in a domain; the longest that fits counts (repeatable)',
+        'WEFT_DNS_SPLIT',
+      )
+        .argParser(splitRules)
+        .default({}),
     )
     .addOption(option('--lb <balancer>', 'load balancer', 'WEFT_LB').choices(['auto', 'ipvs', 'nft']).default('auto'))
     .addOption(
@@ -157,7 +178,8 @@ function applyFile(program: Command, file: string): void {
     const source = program.getOptionValueSource(option.attributeName());
     if (source === 'cli' || source === 'env') continue;
     try {
-      const parsed = option.parseArg ? option.parseArg(String(value), undefined) : value;
+      const text = Array.isArray(value) ? value.join(' ') : String(value);
+      const parsed = option.parseArg ? option.parseArg(text, undefined) : value;
       program.setOptionValueWithSource(option.attributeName(), parsed, 'config');
     } catch (error) {
       throw new WeftError('WEFT_INVALID_ARGUMENT', `config ${file}: ${key}: ${(error as Error).message}`);

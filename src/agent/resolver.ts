@@ -12,7 +12,7 @@ import type { Wish } from '../model/registry.js';
 import type { NetworkNames } from '../network/name-table.js';
 import type { AffectedNames } from '../network/names-view.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
-import { LiveView, type NetnsPath } from './live-view.js';
+import { LiveView, type NetnsPath, type ViewSettings } from './live-view.js';
 import { nodeNameServers } from './upstreams.js';
 
 /** Beside the agent's program, in dist/ and in build/src/ alike. */
@@ -23,7 +23,7 @@ const LOG_NAME = 'resolver.log';
 const BACKOFF_MS = [0, 100, 200, 500, 1000, 2000, 5000] as const;
 /** Namespaces that are others' are looked at this often: the resolver's sockets would keep a dead container's alive. */
 const LOOK_MS = 500;
-/** Every so many looks also at resolv.conf and at sandboxes that failed. */
+/** Every so many looks also at sandboxes that failed. */
 const LONG_LOOK = 4;
 /** A listing waits this long for a message that is on its way. */
 const LISTING_LIMIT_MS = 1000;
@@ -34,8 +34,7 @@ export interface ResolverKeeperOptions {
   runDir: string;
   /** The agent's; the resolver says one level less, for it would log every change of the wish. */
   logLevel: string;
-  /** Seconds for which answers from the wish may be kept. */
-  ttl: number;
+  settings: ViewSettings;
   wish: () => Wish;
   netnsPath: NetnsPath;
   /** `DEV:INO` of the namespace that was handed over for a sandbox; '' while it is not there; undefined for our own. */
@@ -83,7 +82,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
     super();
     // Every request that waits for its change to be applied listens.
     this.setMaxListeners(0);
-    this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox), options.ttl);
+    this.#view = new LiveView(options.netnsPath, (sandbox) => this.#ports.get(sandbox), options.settings);
     const { runDir, logLevel } = options;
     this.#client = new ResolverClient({
       runDir,
@@ -313,6 +312,7 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
       return identity !== undefined && identity !== (this.#listening.get(name) ?? '');
     });
     if (moved.length > 0) this.#view.lookAgain(moved);
+    this.#readUpstreams();
     if (this.#looks++ % LONG_LOOK === 0) this.#longLook();
     this.#kick();
   }
@@ -320,7 +320,6 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
 
   /** And tells of sandboxes that failed for a while: that one fails before its namespace is made is no news. */
   #longLook(): void {
-    this.#readUpstreams();
     if (this.#errors.size > 0) this.#view.lookAgain();
     for (const [name, message] of this.#errors) this.#tell(name, message);
     for (const name of this.#told.keys()) if (name !== '' && !this.#errors.has(name)) this.#told.delete(name);

@@ -1,8 +1,14 @@
 import { readFileSync } from 'node:fs';
+import { type Ip, ipBytes } from '../base/ip.js';
 import { parseServer, serverText } from '../dns/server-address.js';
 
 /** Where the node's own programs find their name servers. */
 const RESOLV_CONF = '/etc/resolv.conf';
+/** Where systemd-resolved answers on the node itself, and the servers that it asks (systemd-resolved.service(8)). */
+const STUBS: readonly string[] = ['127.0.0.53', '127.0.0.54'];
+const UPLINKS = '/run/systemd/resolve/resolv.conf';
+/** Of the network namespace that we are in, and so is the resolver. */
+const UDP_SOCKETS = '/proc/self/net/udp';
 /** MAXNS of resolv.h: what a file lists beyond that, nobody asks. */
 const MAXNS = 3;
 /** "If no nameserver entries are present, the default is to use the name server on the local machine", resolv.conf(5). */
@@ -25,12 +31,31 @@ function readable(address: string): string[] {
   }
 }
 
-/** The node's name servers now. A missing file is an empty one, as the libraries see it. */
+/** The node's name servers now: those of resolv.conf, or those behind systemd-resolved where only it is named, elsewhere. */
 export function nodeNameServers(): string[] {
+  const named = nameServersOf(textOf(RESOLV_CONF) ?? '');
+  if (!named.every((server) => STUBS.includes(server))) return named;
+  const sockets = textOf(UDP_SOCKETS) ?? '';
+  const uplinks = named.some((server) => isBound(sockets, server)) ? undefined : textOf(UPLINKS);
+  return uplinks === undefined ? named : nameServersOf(uplinks);
+}
+
+/**
+ * Does a socket receive at port 53 of an IPv4 address?
+ * @param sockets as /proc/net/udp lists them: addresses are written as the machine's own numbers, ports as they read
+ */
+export function isBound(sockets: string, address: Ip): boolean {
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).reverse().toString('hex').toUpperCase();
+  const local = new Set([hex(ipBytes(address)), hex(new Uint8Array(4))].map((word) => `${word}:0035`));
+  return sockets.split('\n').some((line) => local.has(line.trim().split(/\s+/)[1] ?? ''));
+}
+
+/** A missing file is an empty one, as the libraries see it. */
+function textOf(path: string): string | undefined {
   try {
-    return nameServersOf(readFileSync(RESOLV_CONF, 'utf8'));
+    return readFileSync(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [LOCAL];
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -19,14 +19,20 @@ export function sandboxCommands(program: Command): void {
     .option('--share <sandbox>', 'use the namespace, endpoints and resolver of another sandbox')
     .option('--hostname <name>', 'host name')
     .option('--dns <ip>', 'resolver for names weft does not know (repeatable)', collect)
+    .option('--dns-from <where>', 'namespace from which those are asked: auto, node or sandbox')
+    .option('--dns-split <domain=server,…>', 'resolvers for names in a domain (repeatable)', collect)
     .option('--dns-search <domain>', 'search domain (repeatable)', collect)
     .option('--publish <port>', `${PUBLISH} (repeatable)`, collect)
     .action(async (name: string, options: Row, self: Command) => {
-      const { netns, pid, host, share, hostname, dns, dnsSearch } = options;
+      const { netns, pid, host, share, hostname, dns, dnsFrom, dnsSearch } = options;
+      const dnsSplit = (options.dnsSplit as string[] | undefined)?.map(parseSplit);
       const ports = (options.publish as string[] | undefined)?.map(parsePublish);
       await session(self).client.put(
         at('sandboxes', name) + waitQuery(options),
-        given({ netns, pid, host, share, hostname, dns, dnsSearch, ports }),
+        given({
+          ...{ netns, pid, host, share, hostname, dns, dnsFrom, dnsSearch, ports },
+          dnsSplit: dnsSplit && Object.fromEntries(dnsSplit),
+        }),
       );
       process.stdout.write(`${name}\n`);
     });
@@ -47,6 +53,13 @@ export function sandboxCommands(program: Command): void {
       // commander stops reading at NAME and hands the `--` behind it over as it is
       process.exitCode = await execIn(shown, argv[0] === '--' ? argv.slice(1) : argv);
     });
+}
+
+/** `DOMAIN=SERVER[,SERVER]`. @throws WEFT_INVALID_ARGUMENT */
+function parseSplit(text: string): [domain: string, servers: string[]] {
+  const [, domain, servers] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (domain !== undefined && servers !== undefined) return [domain, servers.split(',')];
+  throw new WeftError('WEFT_INVALID_ARGUMENT', `"${text}" is no rule`, 'use --dns-split DOMAIN=SERVER[,SERVER]');
 }
 
 function publishCommands(sandbox: Command): void {

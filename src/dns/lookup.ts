@@ -6,6 +6,7 @@ import { findName, findPointer, named, zoneOf } from './find.js';
 import { isBelow, isOneLabel } from './name.js';
 import { type Outcome, ofType } from './outcome.js';
 import { reverseIp } from './reverse.js';
+import type { Server } from './server-address.js';
 import type { NameEntry, NetworkView, SandboxView, View } from './view.js';
 
 /** `localhost` and the names below it (RFC 6761 section 6.3), for programs that do not read the hosts file. */
@@ -49,18 +50,52 @@ export function lookup(view: View, sandbox: SandboxView, key: string, type: numb
         ? { kind: 'pointer', target }
         : { kind: 'nodata', zone: reverseZone(view, sandbox, ip) ?? 0 };
   }
-  const zone = ownZone(view, sandbox, key, type, ip);
+  const split = splitOf(view, sandbox, key);
+  const zone = ownZone(view, sandbox, key, type, ip, split !== undefined);
   if (zone !== undefined) return { kind: hasNamesBelow(view, sandbox, key) ? 'nodata' : 'nxdomain', zone };
-  if (!hasWayOut(view, sandbox)) return { kind: 'nxdomain', zone: 0 };
-  return { kind: 'forward', servers: sandbox.servers ?? view.upstreams };
+  const servers = split ?? sandbox.servers ?? view.upstreams;
+  if (hasWayOut(view, sandbox)) return { kind: 'forward', servers };
+  // From inside nobody reaches what the sandbox itself does not.
+  const inside = insideOf(servers);
+  return inside.length > 0 ? { kind: 'forward', servers: inside } : { kind: 'nxdomain', zone: 0 };
+}
+
+/** Who is asked for names of a domain that a name is in; the longest one counts, and of two the sandbox's. */
+function splitOf(view: View, sandbox: SandboxView, key: string): readonly Server[] | undefined {
+  if (view.split.size === 0 && sandbox.split.size === 0) return undefined;
+  for (let domain = key; ; domain = domain.slice(domain.indexOf('.') + 1)) {
+    const servers = sandbox.split.get(domain) ?? view.split.get(domain);
+    if (servers && (domain === key || isBelow(key, domain))) return servers;
+    if (!domain.includes('.')) return undefined;
+  }
+}
+
+const insides = new WeakMap<readonly Server[], readonly Server[]>();
+
+/** Those that are asked from the sandbox's namespace; the same list each time, for what is remembered by it. */
+function insideOf(servers: readonly Server[]): readonly Server[] {
+  let inside = insides.get(servers);
+  if (!inside) {
+    inside = servers.filter(({ netns }) => netns !== undefined);
+    insides.set(servers, inside);
+  }
+  return inside;
 }
 
 /** The zone of ours that a name is in, undefined where it is somebody else's to know. */
-function ownZone(view: View, sandbox: SandboxView, key: string, type: number, ip: Ip | undefined): number | undefined {
+function ownZone(
+  view: View,
+  sandbox: SandboxView,
+  key: string,
+  type: number,
+  ip: Ip | undefined,
+  split: boolean,
+): number | undefined {
   if (ip !== undefined) return reverseZone(view, sandbox, ip);
   const zone = zoneOf(view, sandbox, key);
   if (zone !== undefined) return zone;
-  return isOneLabel(key.replace(PREFIXES, '')) && !ABOUT_ZONES.includes(type) ? 0 : undefined;
+  if (split || ABOUT_ZONES.includes(type)) return undefined;
+  return isOneLabel(key.replace(PREFIXES, '')) ? 0 : undefined;
 }
 
 /** Labels of the reverse zone of the subnet that an address is in: two, and one for each whole byte or nibble. */

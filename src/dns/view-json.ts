@@ -5,7 +5,8 @@ import { nameKey, nameWire } from './name.js';
 import { parseName } from './name-json.js';
 import type { ServedJson } from './served.js';
 import { parseServer, type Server } from './server-address.js';
-import { LOCAL_TTL, type NameEntry, type NetworkView, type SandboxView, type View } from './view.js';
+import { LISTEN_ADDRESS } from './sockets.js';
+import { LOCAL_TTL, type NameEntry, type NetworkView, type SandboxView, type Split, type View } from './view.js';
 
 /** Seconds in a day: an address that is kept longer outlives what it belonged to. */
 export const TTL_MAX = 86_400;
@@ -17,6 +18,8 @@ export interface ViewJson {
   ttl?: number;
   /** Name servers of the node: `ADDRESS` or `ADDRESS#PORT`. */
   upstreams: string[];
+  /** By domain: asked for names there and below, instead of others. */
+  split?: Record<string, string[]>;
   sandboxes: Record<string, SandboxJson>;
   networks: Record<string, NetworkJson>;
 }
@@ -28,6 +31,10 @@ export interface SandboxJson {
   networks: string[];
   /** Asked instead of the view's upstreams. */
   dns?: string[];
+  /** Over the view's. */
+  split?: Record<string, string[]>;
+  /** Those of `dns` and `split` that are asked from its namespace, not from the resolver's. */
+  inside?: string[];
   /** Where to listen, unless somebody else does. */
   ports?: { udp: number; tcp: number };
   /** Of the sandbox's resolv.conf: its libraries append these, the resolver does not. */
@@ -78,11 +85,12 @@ export interface NamesJson {
  * @throws WEFT_INVALID_* naming the field: a view with an error anywhere is refused whole
  */
 export function parseView(json: unknown): View {
-  const fields = object(json, 'view', ['revision', 'ttl?', 'upstreams', 'sandboxes', 'networks']);
+  const fields = object(json, 'view', ['revision', 'ttl?', 'upstreams', 'split?', 'sandboxes', 'networks']);
   return checked({
     revision: natural(fields.revision, 'revision'),
     ttl: fields.ttl === undefined ? LOCAL_TTL : natural(fields.ttl, 'view.ttl', TTL_MAX),
     upstreams: servers(fields.upstreams, 'view.upstreams'),
+    split: parseSplit(fields.split, 'view.split', servers),
     sandboxes: mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
     networks: mapOf(fields.networks, 'networks', parseNetwork),
   });
@@ -97,6 +105,7 @@ export function patchView(view: View, json: unknown): View {
   return checked({
     revision: natural(fields.revision, 'revision'),
     ttl: view.ttl,
+    split: view.split,
     upstreams: fields.upstreams === undefined ? view.upstreams : servers(fields.upstreams, 'patch.upstreams'),
     sandboxes: patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
     networks: renamed(patched(view.networks, fields.networks, 'networks', parseNetwork), fields.names),
@@ -131,18 +140,37 @@ function checked(view: View): View {
 }
 
 function parseSandbox(json: unknown, at: string): SandboxView {
-  const fields = object(json, at, ['netns', 'networks', 'dns?', 'ports?', 'search?', 'hostname?']);
+  const fields = object(json, at, ['netns', 'networks', 'dns?', 'split?', 'inside?', 'ports?', 'search?', 'hostname?']);
   if (typeof fields.netns !== 'string' || !fields.netns.startsWith('/'))
     throw invalid(`${at}.netns`, 'not an absolute path');
   if (fields.search !== undefined) strings(fields.search, `${at}.search`);
   if (fields.hostname !== undefined && typeof fields.hostname !== 'string')
     throw invalid(`${at}.hostname`, 'not a string');
+  const { netns } = fields;
+  const inside = new Set(fields.inside === undefined ? [] : strings(fields.inside, `${at}.inside`));
+  const own = (json: unknown, where: string) =>
+    strings(json, where).map((text) =>
+      inside.has(text) ? askedInside(parseServer(text), netns, where) : parseServer(text),
+    );
   return {
-    netns: fields.netns,
+    netns,
     networks: strings(fields.networks, `${at}.networks`),
-    servers: fields.dns === undefined ? undefined : servers(fields.dns, `${at}.dns`),
+    servers: fields.dns === undefined ? undefined : own(fields.dns, `${at}.dns`),
+    split: parseSplit(fields.split, `${at}.split`, own),
     ...(fields.ports !== undefined && { ports: parsePorts(fields.ports, `${at}.ports`) }),
   };
+}
+
+/** @throws WEFT_INVALID_ARGUMENT for the resolver itself: it would ask itself for ever */
+function askedInside(server: Server, netns: string, at: string): Server {
+  if (server.address === LISTEN_ADDRESS) throw invalid(at, `"${LISTEN_ADDRESS}" is the resolver itself`);
+  return { ...server, netns };
+}
+
+function parseSplit(json: unknown, at: string, parse: (json: unknown, at: string) => Server[]): Split {
+  if (json === undefined) return new Map();
+  const entries = Object.entries(object(json, at));
+  return new Map(entries.map(([domain, list]) => [nameOf(domain, at), parse(list, `${at}.${domain}`)]));
 }
 
 function parsePorts(json: unknown, at: string): { udp: number; tcp: number } {

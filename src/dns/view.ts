@@ -21,9 +21,13 @@ export interface View {
   ttl: number;
   /** The node's own name servers, in the order to try them. */
   upstreams: readonly Server[];
+  split: Split;
   sandboxes: ReadonlyMap<string, SandboxView>;
   networks: ReadonlyMap<string, NetworkView>;
 }
+
+/** By domain in lower case, without final dot: who is asked for names there and below. */
+export type Split = ReadonlyMap<string, readonly Server[]>;
 
 export interface SandboxView {
   /** Path of the network namespace. */
@@ -32,6 +36,8 @@ export interface SandboxView {
   networks: readonly string[];
   /** Name servers of its own, instead of the node's. */
   servers: readonly Server[] | undefined;
+  /** Over the view's. */
+  split: Split;
   /**
    * Of an earlier resolver's sockets. Rules lead there, and so do tracked flows: a client that keeps its port would be
    * sent to the old ports for as long as it asks.
@@ -65,6 +71,7 @@ export const EMPTY_VIEW: View = {
   revision: 0,
   ttl: LOCAL_TTL,
   upstreams: [],
+  split: new Map(),
   sandboxes: new Map(),
   networks: new Map(),
 };

@@ -1,3 +1,5 @@
+import { contains, parseCidr } from '../base/cidr.js';
+import { canonicalIp } from '../base/ip.js';
 import type { Stored, Wish } from '../model/registry.js';
 import { servicesOf } from '../model/serving.js';
 import type { Change } from './affected.js';
@@ -11,13 +13,36 @@ export interface SandboxNames {
   /** In the order of connection. */
   networks: string[];
   dns?: string[];
+  split?: Record<string, string[]>;
+  /** Those of `dns` and `split` that are asked from its namespace. */
+  inside?: string[];
 }
 
 /** @param netns path at which the resolver finds the sandbox's namespace */
 export function sandboxNames(wish: Wish, sandbox: Stored<'sandboxes'>, netns: string): SandboxNames {
   const networks = endpointsOf(wish, sandbox.id).map(({ spec }) => spec.network);
-  const { dns } = sandbox.spec;
-  return { netns, networks, ...(dns.length > 0 && { dns }) };
+  const { dns, dnsSplit: split } = sandbox.spec;
+  const inside = [...new Set([dns, ...Object.values(split)].flat())].filter((server) =>
+    isInside(wish, sandbox, server),
+  );
+  return {
+    netns,
+    networks,
+    ...(dns.length > 0 && { dns }),
+    ...(Object.keys(split).length > 0 && { split }),
+    ...(inside.length > 0 && { inside }),
+  };
+}
+
+/** Is a name server to be asked from the sandbox's namespace? One on its networks is reached from nowhere else. */
+function isInside(wish: Wish, sandbox: Stored<'sandboxes'>, server: string): boolean {
+  const { dnsFrom } = sandbox.spec;
+  if (dnsFrom !== 'auto') return dnsFrom === 'sandbox';
+  const [address = ''] = server.split('#');
+  const networks = endpointsOf(wish, sandbox.id).map(({ spec }) => wish.networks.get(spec.network)?.spec);
+  return networks.some((network) =>
+    network?.subnets.some((subnet) => contains(parseCidr(subnet), canonicalIp(address))),
+  );
 }
 
 /** Entries of the view that changes of the wish may have altered. */

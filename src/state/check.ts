@@ -152,6 +152,7 @@ export function checkSandbox(wish: Wish, id: string, spec: Sandbox, before: Stor
     );
   }
   checkShare(wish, id, spec);
+  checkNameServers(id, spec);
   if (spec.host && spec.ports.length > 0) {
     throw new WeftError(
       'WEFT_INVALID_ARGUMENT',
@@ -167,6 +168,19 @@ export function checkSandbox(wish: Wish, id: string, spec: Sandbox, before: Stor
       `weft sandbox rm ${id} first`,
     );
   }
+}
+
+/** Where the resolver of a sandbox answers in it. */
+const RESOLVER = '127.0.0.11';
+
+function checkNameServers(id: string, { dns, dnsSplit, dnsFrom }: Sandbox): void {
+  const servers = [dns, ...Object.values(dnsSplit)].flat();
+  if (dnsFrom !== 'sandbox' || !servers.some((server) => server.split('#')[0] === RESOLVER)) return;
+  throw new WeftError(
+    'WEFT_INVALID_ARGUMENT',
+    `the resolver of sandbox "${id}" would ask itself: in the sandbox ${RESOLVER} is its own address`,
+    'give another name server, or --dns-from node',
+  );
 }
 
 /** The namespace that a sandbox shares is another's own. */

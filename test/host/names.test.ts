@@ -139,7 +139,7 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
   const ownEtc = ['unshare', '--mount', 'sh', '-c', `mount --bind ${lab.dir}/etc /etc && exec "$@"`, 'sh'];
   await outcomeOf('cp', ['-a', '/etc', join(lab.dir, 'etc')]);
   await outcomeOf('rm', ['-f', resolvConf]);
-  writeFileSync(resolvConf, 'nameserver 127.0.0.53\n');
+  writeFileSync(resolvConf, 'nameserver 127.0.0.51\n');
   const start = (node: LabNode) => node.start([], ownEtc);
   await Promise.all([start(n1), start(n2)]);
 
@@ -234,23 +234,35 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
   });
 
   t.test('the rest goes to the node’s name servers, as its resolv.conf says now', limited, async (t) => {
-    const first = await nameServer(`/run/netns/${n1.ns}`, '127.0.0.53', (query) => [reply(query, '192.0.2.7')]);
+    const first = await nameServer(`/run/netns/${n1.ns}`, '127.0.0.51', (query) => [reply(query, '192.0.2.7')]);
     t.same(await ask(n1, 'c1', 'example.com'), ['192.0.2.7']);
     t.same(await dig(n1, 'c1', ['example.org', '+tcp']), [['NOERROR', ['192.0.2.7']]]);
     t.equal(first.asked.udp + first.asked.tcp, 2);
-    const second = await nameServer(`/run/netns/${n1.ns}`, '127.0.0.54', (query) => [reply(query, '192.0.2.8')]);
+    const second = await nameServer(`/run/netns/${n1.ns}`, '127.0.0.52', (query) => [reply(query, '192.0.2.8')]);
     servers.push(second);
     await first.close();
     const began = Date.now();
     t.same(await ask(n1, 'c1', 'example.net'), ['SERVFAIL'], 'nobody listens there any more');
     t.ok(Date.now() - began < patient(500), 'which is said at once');
     t.same(await ask(n1, 'c1', 'example.com'), ['192.0.2.7'], 'what was said is true for a while');
-    writeFileSync(`${resolvConf}.new`, 'nameserver 127.0.0.54\n');
+    writeFileSync(`${resolvConf}.new`, 'nameserver 127.0.0.52\n');
     renameSync(`${resolvConf}.new`, resolvConf);
     await until('the new name server is asked', async () => (await ask(n1, 'c1', 'example.com'))[0] === '192.0.2.8');
     await put(n1, 'sandboxes/own', { dns: ['127.0.0.55'] });
     await put(n1, 'endpoints/own:app', { addresses: ['10.20.0.12'] });
     t.same(await ask(n1, 'own', 'example.com'), ['SERVFAIL'], 'a sandbox with --dns asks its own');
+    t.same(await ask(n1, 'own', 'web'), ['10.20.0.200']);
+  });
+
+  t.test('a name server in a sandbox is asked from inside; domains have servers of their own', limited, async (t) => {
+    const inner = await nameServer(n1.pin('b1'), '10.20.0.21', (query) => [reply(query, '192.0.2.21')], 5353);
+    const rule = await nameServer(`/run/netns/${n1.ns}`, '127.0.0.57', (query) => [reply(query, '192.0.2.57')]);
+    servers.push(inner, rule);
+    await put(n1, 'sandboxes/own', { dnsSplit: { example: ['10.20.0.21#5353'], 'corp.example': ['127.0.0.57'] } });
+    t.same(await ask(n1, 'own', 'inner.example'), ['192.0.2.21']);
+    t.same(await dig(n1, 'own', ['inner2.example', '+tcp']), [['NOERROR', ['192.0.2.21']]]);
+    t.same([inner.asked.udp, inner.asked.tcp], [1, 1]);
+    t.same(await ask(n1, 'own', 'a.corp.example'), ['192.0.2.57']);
     t.same(await ask(n1, 'own', 'web'), ['10.20.0.200']);
   });
 
@@ -383,8 +395,9 @@ if (needs(t, ['root', 'ip', 'dig', 'curl', 'veth', 'bridge', 'vxlan', 'nft-bridg
     const pid = resolverPid(n1);
     t.equal(await n1.stop(), 0);
     t.same(await dig(n1, 'c1', ['web']), [['NOERROR', ['10.20.0.200']]]);
-    await n1.start(['--dns-ttl', '0'], ownEtc);
+    await n1.start(['--dns-ttl', '0', '--dns-split', 'lan=127.0.0.57', '--dns-split', 'b.lan=127.0.0.52'], ownEtc);
     t.equal(resolverPid(n1), pid);
+    t.same([await ask(n1, 'c1', 'a.lan'), await ask(n1, 'c1', 'b.lan')], [['192.0.2.57'], ['192.0.2.8']]);
     t.match(adoption(n1), /, 0 changes$/);
     t.match(
       await n1.must('dns', 'query', 'web', '--sandbox', 'c1'),

@@ -93,13 +93,13 @@ export async function dig(netns: string, port: number, ...args: string[]): Promi
 
 export type Answerer = (query: Message) => Message[] | undefined;
 
-/** A name server in a namespace, UDP and TCP on port 53; `asked` counts. */
-export async function nameServer(netns: string, address: string, answerer: Answerer) {
+/** A name server in a namespace, UDP and TCP; `asked` counts. */
+export async function nameServer(netns: string, address: string, answerer: Answerer, port = 53) {
   const fd = native.netnsOpen(netns);
   const asked = { udp: 0, tcp: 0, last: undefined as Message | undefined };
   const udp = dgram.createSocket('udp4');
   const listening = once(udp, 'listening');
-  udp.bind({ fd: native.socketOpen(fd, { type: 'udp', family: 4, address, port: 53 }).fd });
+  udp.bind({ fd: native.socketOpen(fd, { type: 'udp', family: 4, address, port }).fd });
   udp.on('message', (bytes, from) => {
     asked.udp++;
     asked.last = decodeMessage(bytes);
@@ -115,7 +115,7 @@ export async function nameServer(netns: string, address: string, answerer: Answe
       }
     });
   });
-  tcp.listen({ fd: native.socketOpen(fd, { type: 'tcp', family: 4, address, port: 53, reuseAddr: true }).fd });
+  tcp.listen({ fd: native.socketOpen(fd, { type: 'tcp', family: 4, address, port, reuseAddr: true }).fd });
   native.closeFd(fd);
   await Promise.all([listening, once(tcp, 'listening')]);
   const close = async () => {

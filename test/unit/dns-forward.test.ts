@@ -6,6 +6,7 @@ import type { Transport } from '../../src/dns/query.js';
 import { parseView } from '../../src/dns/view-json.js';
 import { addresses, failing, NameServers, nothing } from '../support/name-servers.js';
 
+const INSIDE = '10.0.0.53';
 const FIRST = '192.0.2.1';
 const SECOND = '192.0.2.2';
 
@@ -21,8 +22,14 @@ class World {
         c: { netns: '/c', networks: ['n'] },
         d: { netns: '/d', networks: ['n'] },
         own: { netns: '/o', networks: ['n'], dns: [SECOND] },
+        shut: { netns: '/s', networks: ['i'], dns: [FIRST, INSIDE], inside: [INSIDE], split: { corp: [SECOND] } },
+        split: { netns: '/p', networks: ['n', 'i'], split: { 'lab.corp.example': [INSIDE], lan: [SECOND] } },
       },
-      networks: { n: { internal: false, names: {}, ptr: {} } },
+      split: { 'corp.example': [SECOND] },
+      networks: {
+        n: { internal: false, names: {}, ptr: {} },
+        i: { internal: true, subnets: ['10.0.0.0/24'], names: {}, ptr: {} },
+      },
     });
   }
 
@@ -36,6 +43,7 @@ class World {
   }
 }
 
+const VIEW = { revision: 1, upstreams: [], sandboxes: {}, networks: {} };
 const valuesOf = ({ answers }: Message) => answers.map(({ data }) => ('address' in data ? data.address : '?'));
 const ttlsOf = ({ answers, authorities }: Message) => [...answers, ...authorities].map(({ ttl }) => ttl);
 const rcodeOf = ({ flags }: Message) => flags & RCODE_MASK;
@@ -286,6 +294,41 @@ test('a sandbox that waits for too many answers gets none, others do', async (t)
   free();
   t.is(rcodeOf(await other), RCODE.NOERROR);
   for (const reply of await Promise.all(waiting)) t.is(rcodeOf(reply), RCODE.NOERROR);
+});
+
+test('who is asked depends on the domain, the longest of the sandbox and the node', async (t) => {
+  const world = new World();
+  for (const server of [FIRST, SECOND, INSIDE]) world.servers.says.set(server, (asked) => addresses(asked, 0, server));
+  const who = async (name: string, sandbox: string) => {
+    const reply = await world.ask(name, { sandbox });
+    return valuesOf(reply)[0] ?? rcodeOf(reply);
+  };
+  t.is(await who('a.Corp.Example', 'c'), SECOND);
+  t.is(await who('corp.example', 'c'), SECOND);
+  t.is(await who('notcorp.example', 'c'), FIRST);
+  t.is(await who('x\\.corp.example', 'c'), FIRST, 'a dot in a label separates nothing');
+  t.is(await who('a.lab.corp.example', 'c'), SECOND);
+  t.is(await who('a.lab.corp.example', 'split'), INSIDE);
+  t.is(await who('a.corp.example', 'split'), SECOND);
+  t.is(await who('lan', 'split'), SECOND, 'one label, that a rule names');
+  t.is(await who('lan', 'c'), RCODE.NXDOMAIN);
+  t.is(await who('x.i', 'split'), RCODE.NXDOMAIN, 'below a network of its own');
+});
+
+test('without a way out only servers that are asked from inside are asked', async (t) => {
+  const world = new World();
+  for (const server of [FIRST, SECOND, INSIDE]) world.servers.says.set(server, (asked) => addresses(asked, 0, server));
+  t.deepEqual(valuesOf(await world.ask('www.example', { sandbox: 'shut' })), [INSIDE]);
+  t.is(rcodeOf(await world.ask('www.corp', { sandbox: 'shut' })), RCODE.NXDOMAIN);
+  t.deepEqual([world.servers.askedOf(FIRST), world.servers.askedOf(SECOND)], [0, 0]);
+  t.throws(
+    () =>
+      parseView({
+        ...VIEW,
+        sandboxes: { c: { netns: '/c', networks: [], dns: ['127.0.0.11'], inside: ['127.0.0.11'] } },
+      }),
+    { message: /itself/ },
+  );
 });
 
 test('AD is told to who asked for it', async (t) => {

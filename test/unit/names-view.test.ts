@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { hosts, resolvConf } from '../../src/agent/files.js';
 import { LiveView } from '../../src/agent/live-view.js';
-import { nameServersOf } from '../../src/agent/upstreams.js';
+import { isBound, nameServersOf } from '../../src/agent/upstreams.js';
 import type { View } from '../../src/dns/view.js';
 import { type PatchJson, parseView, patchView } from '../../src/dns/view-json.js';
 import type { Stored, Wish } from '../../src/model/registry.js';
@@ -214,6 +214,19 @@ test('a sandbox has its networks in the order of connection', (t) => {
   t.deepEqual(found, { netns: '/pin', networks: ['app', 'aaa'], dns: ['192.0.2.53'] });
 });
 
+test('name servers on a network of the sandbox are asked from inside, or all, or none', (t) => {
+  const made = rig(t);
+  const inside = (dnsFrom: string) => {
+    const dnsSplit = { 'Corp.Example.': ['192.0.2.54', '10.20.0.77#5353'] };
+    made.put('sandboxes', 'c1', { dns: ['192.0.2.53', '10.20.0.77'], dnsSplit, dnsFrom });
+    return sandboxNames(made.store.wish, made.store.get('sandboxes', 'c1') as Stored<'sandboxes'>, '/pin');
+  };
+  t.deepEqual(inside('auto').inside, ['10.20.0.77', '10.20.0.77#5353']);
+  t.deepEqual(inside('node').inside, undefined);
+  t.deepEqual(inside('sandbox').inside, ['192.0.2.53', '10.20.0.77', '192.0.2.54', '10.20.0.77#5353']);
+  t.deepEqual(inside('auto').split, { 'corp.example': ['192.0.2.54', '10.20.0.77#5353'] });
+});
+
 test('a change concerns the networks on which it shows', (t) => {
   const made = rig(t);
   made.put('networks', 'other', { subnets: ['10.21.0.0/24'], vni: 4098 });
@@ -236,7 +249,7 @@ const pin = (sandbox: string): string => `/pins/${sandbox}`;
 
 /** A live view that follows a store, and the patches it gave. */
 class Follower {
-  readonly live = new LiveView(pin, (sandbox) => this.ports.get(sandbox), 30);
+  readonly live = new LiveView(pin, (sandbox) => this.ports.get(sandbox), { ttl: 30 });
   readonly ports = new Map<string, { udp: number; tcp: number }>();
   readonly patches: (PatchJson | undefined)[] = [];
   view;
@@ -392,7 +405,7 @@ test('patches add up to the whole view', (t) => {
         }
         follower.follow();
         const { revision } = follower.view;
-        const whole = new LiveView(pin, () => undefined, 30).whole(made.store.wish);
+        const whole = new LiveView(pin, () => undefined, { ttl: 30 }).whole(made.store.wish);
         t.deepEqual(ordered(follower.view), ordered(parseView({ ...whole, revision })));
       } finally {
         for (const fn of torn) fn();
@@ -420,6 +433,17 @@ test('hosts has the sandbox’s own names at its addresses, but those of the ing
   made.put('sandboxes', 'c1', { hostname: 'host1' });
   const lines = hosts(made.store.wish, made.store.get('sandboxes', 'c1') as Stored<'sandboxes'>).split('\n');
   t.deepEqual(lines, ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback', '10.20.0.11\thost1 c1', '']);
+});
+
+test('whether somebody listens at a stub of the node', (t) => {
+  const sockets = [
+    '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops',
+    ' 1234: 3500007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 21 2 0000000000000000 0',
+    ' 1235: 3600007F:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 22 2 0000000000000000 0',
+  ].join('\n');
+  t.true(isBound(sockets, '127.0.0.53'));
+  t.false(isBound(sockets, '127.0.0.54'));
+  t.true(isBound(sockets.replace('3600007F:0044', '00000000:0035'), '127.0.0.54'));
 });
 
 test('name servers of a resolv.conf, as the libraries read it', (t) => {

@@ -11,6 +11,16 @@ const net = (more: object) => ({ vni: 5000, ...more });
 const subnet = (cidr: string) => net({ subnets: [cidr] });
 
 const CASES: Case[] = [
+  [
+    'a resolver that asks itself',
+    'sandboxes',
+    'x',
+    { dnsSplit: { corp: ['127.0.0.11#53'] }, dnsFrom: 'sandbox' },
+    'WEFT_INVALID_ARGUMENT',
+    /would ask itself/,
+  ],
+  ['no name server', 'sandboxes', 'x', { dnsSplit: { corp: ['10.0.0.1#0'] } }, 'WEFT_INVALID_ARGUMENT', /name server/],
+  ['no domain', 'sandboxes', 'x', { dnsSplit: { 'a b': ['10.0.0.1'] } }, 'WEFT_INVALID_ARGUMENT', /dnsSplit/],
   ['everything', 'networks', 'x', subnet('0.0.0.0/0'), 'WEFT_INVALID_SUBNET', /0\.0\.0\.0\/0 has 0\.0\.0\.0\/8, which/],
   ['this network', 'networks', 'x', subnet('0.1.0.0/16'), 'WEFT_INVALID_SUBNET', /0\.1\.0\.0\/16 stands for/],
   ['loopback', 'networks', 'x', subnet('127.0.0.0/24'), 'WEFT_INVALID_SUBNET', /loopback/],
