@@ -5,7 +5,7 @@
 
 /*
  * The loop side. One threadsafe function carries everything our threads have to say: finished transactions and programs,
- * and the monitors' batches.
+ * and what the monitors and the threads of datagrams hand over.
  *
  * napi_async_work was considered and rejected: an ending environment waits for its libuv requests before it runs any
  * cleanup hook, and process.exit() joins libuv's pool, so one transaction with a long timeout would hold both up.
@@ -50,6 +50,7 @@ static void on_environment_end(void *arg) {
   struct weft *weft = arg;
   weft->ended = true;
   monitors_end(weft);
+  datagrams_end(weft);
   execs_end(weft);
   sockets_end(weft);
   netns_fds_end(weft);
@@ -101,6 +102,14 @@ NAPI_MODULE_INIT() {
       {"monitorRemove", monitor_remove},
       {"monitorIgnore", monitor_ignore},
       {"monitorStop", monitor_stop},
+      {"datagramsStart", datagrams_start},
+      {"datagramsAdd", datagrams_add},
+      {"datagramsRemove", datagrams_remove},
+      {"datagramsCounts", datagrams_counts},
+      {"datagramsSend", datagrams_send},
+      {"datagramsKeep", datagrams_keep},
+      {"datagramsForget", datagrams_forget},
+      {"datagramsStop", datagrams_stop},
       {"exec", exec_program},
       {"socketOpen", socket_open},
       {"packetOpen", packet_open},

@@ -30,6 +30,7 @@ struct nl_sock;
 struct nl_pool;
 struct monitor;
 struct exec_job;
+struct datagrams;
 
 /* Something a thread has finished and the loop shall settle. `env` is NULL when the environment is ending: free only. */
 struct job {
@@ -39,13 +40,14 @@ struct job {
 /* One environment: the main thread, or a worker thread that loaded the addon. */
 struct weft {
   napi_env env;
-  int refs;                      /* the environment's own, and one for each socket and monitor; loop thread only */
+  int refs;                      /* the environment's own, and one for each socket, monitor and thread of datagrams; loop thread only */
   int promises;                  /* unsettled ones: they keep the loop alive, monitors do not */
   bool ended;                    /* the cleanup hook ran: nothing may be started any more */
   napi_threadsafe_function loop; /* the way from our threads to the loop */
   struct nl_sock *sockets;
   struct nl_pool *pool; /* started by the first asynchronous transaction */
   struct monitor *monitors;
+  struct datagrams *datagrams;
   struct exec_job *execs;
   int *netns_fds; /* opened by netnsOpen, netnsOpenPid and packetOpen, closed with the environment */
   size_t netns_count, netns_room;
@@ -150,6 +152,7 @@ napi_value tracked_fd(struct call *call, int fd);
 
 /* Teardown, in the order in which addon.c calls them. */
 void monitors_end(struct weft *weft);
+void datagrams_end(struct weft *weft);
 void execs_end(struct weft *weft);
 void sockets_end(struct weft *weft);
 void netns_fds_end(struct weft *weft);
@@ -172,6 +175,14 @@ napi_value monitor_add(napi_env env, napi_callback_info cbinfo);
 napi_value monitor_remove(napi_env env, napi_callback_info cbinfo);
 napi_value monitor_ignore(napi_env env, napi_callback_info cbinfo);
 napi_value monitor_stop(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_start(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_add(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_remove(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_counts(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_send(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_keep(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_forget(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_stop(napi_env env, napi_callback_info cbinfo);
 napi_value exec_program(napi_env env, napi_callback_info cbinfo);
 napi_value socket_open(napi_env env, napi_callback_info cbinfo);
 napi_value packet_open(napi_env env, napi_callback_info cbinfo);

@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto';
 import { bareReply } from './codec.js';
-import { RCODE } from './constants.js';
+import { FLAG, RCODE } from './constants.js';
 import { type Counters, newCounters } from './counters.js';
 import type { Exchange } from './exchange.js';
 import { type Forwarded, Forwarder } from './forward.js';
+import { foldEnd, type HitOutcome, isPlain, type Keep, rotationOf, type Terms } from './keep.js';
 import { lookup } from './lookup.js';
-import { isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
+import { be16, isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
 import { addressReply, emptyReply, forwardedReply, negativeReply, pointerReply, recordsReply } from './reply.js';
 import type { Server } from './server-address.js';
-import { EMPTY_VIEW, type View } from './view.js';
+import { tagsOfName } from './tags.js';
+import { EMPTY_VIEW, type SandboxView, type View } from './view.js';
 
 /** What has run out is told to be true for this long (RFC 8767 section 4). */
 const STALE_TTL = 30;
@@ -32,8 +34,16 @@ export class Chain {
     return this.#forwarder.inFlight;
   }
 
-  /** @returns the reply, now or later, or undefined where there is nothing to say */
-  respond(sandboxName: string, bytes: Uint8Array, transport: Transport): Uint8Array | Promise<Uint8Array> | undefined {
+  /**
+   * @param keep is given the answer where whoever asks the same again may have it
+   * @returns the reply, now or later, or undefined where there is nothing to say
+   */
+  respond(
+    sandboxName: string,
+    bytes: Uint8Array,
+    transport: Transport,
+    keep?: Keep,
+  ): Uint8Array | Promise<Uint8Array> | undefined {
     this.counters[transport]++;
     const query = parseQuery(bytes);
     const sandbox = this.view.sandboxes.get(sandboxName);
@@ -45,22 +55,29 @@ export class Chain {
     const { ttl } = this.view;
     const limit = replyLimit(query, transport);
     const outcome = lookup(this.view, sandbox, query.key, query.type);
+    const keeping = keep && isPlain(query) ? { keep, terms: termsOf(query, sandbox) } : undefined;
+    const kept = (outcome: HitOutcome, reply: Uint8Array, rotation?: Terms['rotation']) => {
+      this.counters[outcome]++;
+      keeping?.keep(reply, { ...keeping.terms, outcome, ...(rotation && { rotation }) });
+      return reply;
+    };
     switch (outcome.kind) {
-      case 'addresses':
+      case 'addresses': {
+        const reply = addressReply(query, outcome, this.#turn(outcome.sets), ttl, limit);
+        const rotation = rotationOf(query, reply);
+        if (rotation) return kept('answered', reply, rotation);
         this.counters.answered++;
-        return addressReply(query, outcome, this.#turn(outcome.sets), ttl, limit);
+        return reply;
+      }
       case 'pointer':
-        this.counters.answered++;
-        return pointerReply(query, outcome.target, ttl, limit);
+        return kept('answered', pointerReply(query, outcome.target, ttl, limit));
       case 'records':
-        this.counters.answered++;
-        return recordsReply(query, outcome, ttl, limit);
+        return kept('answered', recordsReply(query, outcome, ttl, limit));
       case 'nodata':
       case 'nxdomain':
-        this.counters[outcome.kind]++;
-        return negativeReply(query, outcome, ttl);
+        return kept(outcome.kind, negativeReply(query, outcome, ttl));
       case 'forward':
-        return this.#forward(sandboxName, query, outcome.servers, transport);
+        return this.#forward(sandboxName, query, outcome.servers, transport, keeping);
     }
   }
 
@@ -74,19 +91,28 @@ export class Chain {
     query: Query,
     servers: readonly Server[],
     transport: Transport,
+    keeping: Keeping | undefined,
   ): Uint8Array | Promise<Uint8Array> {
     const limit = replyLimit(query, transport);
     const forwarded = this.#forwarder.ask(sandbox, query, servers, transport);
-    if (forwarded instanceof Promise) return forwarded.then((late) => this.#reply(query, late, limit));
-    if (typeof forwarded === 'object') return this.#reply(query, forwarded, limit);
+    if (forwarded instanceof Promise) return forwarded.then((late) => this.#reply(query, late, limit, keeping));
+    if (typeof forwarded === 'object') return this.#reply(query, forwarded, limit, keeping);
     this.counters[forwarded]++;
     return emptyReply(query, 0, RCODE.SERVFAIL);
   }
 
-  #reply(query: Query, { how, response, since }: Forwarded, limit: number): Uint8Array {
+  #reply(query: Query, { how, response, since, expires }: Forwarded, limit: number, keeping?: Keeping): Uint8Array {
     this.counters[how]++;
-    const age = Math.floor((performance.now() - since) / 1000);
-    return forwardedReply(query, response, limit, (said) => (how === 'stale' ? STALE_TTL : Math.max(0, said - age)));
+    const now = performance.now();
+    const age = Math.floor((now - since) / 1000);
+    const left = (said: number) => (how === 'stale' ? STALE_TTL : Math.max(0, said - age));
+    const reply = forwardedReply(query, response, limit, left);
+    const whole = (be16(reply, 2) & FLAG.TC) === 0;
+    if (keeping && whole && (how === 'forwarded' || how === 'cached') && expires > now) {
+      const { keep, terms } = keeping;
+      keep(reply, { ...terms, outcome: 'cached', expiresMs: expires - now, ttlAt: response.ttls });
+    }
+    return reply;
   }
 
   /**
@@ -100,4 +126,15 @@ export class Chain {
     this.#turns.set(first, (turn + 1) % 0x100000000);
     return turn;
   }
+}
+
+/** Who takes an answer that may be given again, and under which terms whatever it is. */
+interface Keeping {
+  keep: Keep;
+  terms: Omit<Terms, 'outcome'>;
+}
+
+/** An answer holds until what its name means in the view changes. */
+function termsOf(query: Query, sandbox: SandboxView): Keeping['terms'] {
+  return { foldEnd: foldEnd(query), tags: tagsOfName(sandbox, query.key) };
 }

@@ -4,6 +4,8 @@ import type { Chain } from './chain.js';
 import { Lines } from './lines.js';
 import type { Listeners } from './listeners.js';
 import type { Reply } from './protocol.js';
+import { type Touched, touchedBy } from './tags.js';
+import type { View } from './view.js';
 import { parseView, patchView } from './view-json.js';
 
 /**
@@ -48,12 +50,11 @@ export class Control {
     const { op, ...body } = parseLine(line);
     switch (op) {
       case 'view':
-        return this.#apply(() => parseView(body.view));
+        return this.#apply(parseView(body.view));
       case 'patch': {
         const { revision } = this.chain.view;
         if (body.revision !== revision + 1) return { op: 'resync', revision };
-        const named = Object.keys((body.sandboxes ?? {}) as object);
-        return this.#apply(() => patchView(this.chain.view, body), named);
+        return this.#apply(patchView(this.chain.view, body), touchedBy(body));
       }
       case 'status':
         return {
@@ -62,7 +63,7 @@ export class Control {
           revision: this.chain.view.revision,
           sandboxes: this.listeners.bound,
           errors: this.listeners.errors,
-          counters: this.chain.counters,
+          counters: this.listeners.counters,
           inFlight: this.chain.inFlight,
         };
       default:
@@ -70,9 +71,8 @@ export class Control {
     }
   }
 
-  async #apply(next: () => Chain['view'], named?: string[]): Promise<Reply> {
-    this.chain.view = next();
-    await this.listeners.follow(named);
+  async #apply(view: View, touched?: Touched): Promise<Reply> {
+    await this.listeners.follow(view, touched);
     const { revision } = this.chain.view;
     const { bound, errors } = this.listeners;
     this.log('view applied', { revision, sandboxes: Object.keys(bound).length, errors });

@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import type { Chain } from './chain.js';
+import type { Datagrams, Peer } from './datagrams.js';
 import { Frames, framed } from './frames.js';
 import { type NamespaceSockets, openSockets, type SandboxSockets } from './sockets.js';
 import type { SandboxView } from './view.js';
@@ -22,12 +23,9 @@ export class Listener {
     readonly netns: string,
     readonly chain: Chain,
     readonly sockets: SandboxSockets,
+    readonly datagrams: Datagrams,
   ) {
-    sockets.udp.on('message', (message, from) => {
-      this.#answerDatagram(message, from.port, from.address);
-    });
-    // Nothing to do about either but count: one client's trouble must not end the others' service.
-    sockets.udp.on('error', () => chain.counters.socketErrors++);
+    // Nothing to do about it but count: one client's trouble must not end the others' service.
     sockets.tcp.on('error', () => chain.counters.socketErrors++);
     sockets.tcp.maxConnections = CONNECTIONS;
   }
@@ -35,13 +33,18 @@ export class Listener {
   /** @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE */
   static async open(
     native: NamespaceSockets,
+    datagrams: Datagrams,
     chain: Chain,
     sandbox: string,
     { netns, ports }: Pick<SandboxView, 'netns' | 'ports'>,
   ): Promise<Listener> {
     let listener: Listener | undefined;
-    const sockets = await openSockets(native, netns, (socket) => listener?.accept(socket), ports);
-    listener = new Listener(sandbox, netns, chain, sockets);
+    const sockets = await openSockets(native, datagrams, netns, ports, {
+      connection: (socket) => listener?.accept(socket),
+      datagram: (message, from) => listener?.answer(message, from),
+    });
+    listener = new Listener(sandbox, netns, chain, sockets, datagrams);
+    for (const { message, from } of sockets.early) listener.answer(message, from);
     return listener;
   }
 
@@ -53,17 +56,18 @@ export class Listener {
     for (const socket of this.#connections) socket.destroy();
   }
 
-  #answerDatagram(message: Buffer, port: number, address: string): void {
-    const reply = this.chain.respond(this.sandbox, message, 'udp');
-    if (reply instanceof Promise) void reply.then((late) => this.#send(late, port, address));
-    else if (reply) this.#send(reply, port, address);
+  answer(message: Buffer, from: Peer): void {
+    const { udp } = this.sockets;
+    const { stamp } = this.datagrams;
+    const reply = this.chain.respond(this.sandbox, message, 'udp', (answer, terms) => {
+      if (!this.#closed) udp.keep(message, answer, stamp, terms);
+    });
+    if (reply instanceof Promise) void reply.then((late) => this.#send(late, from));
+    else if (reply) this.#send(reply, from);
   }
 
-  #send(reply: Uint8Array, port: number, address: string): void {
-    if (this.#closed) return;
-    this.sockets.udp.send(reply, port, address, (error) => {
-      if (error) this.chain.counters.socketErrors++;
-    });
+  #send(reply: Uint8Array, to: Peer): void {
+    if (!this.#closed) this.sockets.udp.send(reply, to);
   }
 
   /** One TCP connection: queries may be pipelined, replies leave in the order in which they are ready (RFC 7766). */

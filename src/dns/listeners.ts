@@ -1,9 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { WeftError } from '../base/errors.js';
 import type { Chain } from './chain.js';
+import type { Counters } from './counters.js';
+import { Datagrams, type NativeDatagrams } from './datagrams.js';
+import { HIT_OUTCOMES } from './keep.js';
 import { Listener } from './listener.js';
 import { type NamespaceSockets, netnsIdentity } from './sockets.js';
-import type { SandboxView } from './view.js';
+import type { Touched } from './tags.js';
+import type { SandboxView, View } from './view.js';
 
 /** Where a sandbox's resolver listens, and in which namespace (`DEV:INO`). */
 export interface BoundSandbox {
@@ -16,11 +20,21 @@ export interface BoundSandbox {
 export class Listeners {
   readonly #open = new Map<string, Listener>();
   readonly #errors = new Map<string, WeftError>();
+  readonly #datagrams: Datagrams;
 
   constructor(
-    readonly native: NamespaceSockets,
+    readonly native: NamespaceSockets & NativeDatagrams,
     readonly chain: Chain,
-  ) {}
+  ) {
+    this.#datagrams = new Datagrams(native);
+  }
+
+  /** The chain's, and what was answered before it came to the chain. */
+  get counters(): Counters {
+    const counters = { ...this.chain.counters };
+    for (const { sockets } of this.#open.values()) addHits(counters, sockets.udp.counts());
+    return counters;
+  }
 
   get bound(): Record<string, BoundSandbox> {
     const entries = [...this.#open].map(([name, { sockets }]): [string, BoundSandbox] => [
@@ -41,12 +55,19 @@ export class Listeners {
   }
 
   /**
-   * Close the listeners of sandboxes that are gone and open those that are missing. A listener that is open keeps its
-   * ports, unless the path or the namespace behind it is another by now.
-   * @param named look at these only, and at those that failed before; at all where undefined. Looking costs two system
-   * calls a sandbox.
+   * Puts a view in force, with what was kept of the one before forgotten. Then closes the listeners of sandboxes that are
+   * gone and opens those that are missing. A listener that is open keeps its ports, unless the path or the namespace
+   * behind it is another by now.
+   * @param touched look at these sandboxes only, and at those that failed before; at all where undefined. Looking costs
+   * two system calls a sandbox.
    */
-  async follow(named?: Iterable<string>): Promise<void> {
+  async follow(view: View, touched?: Touched): Promise<void> {
+    this.chain.view = view;
+    this.#forget(touched);
+    await this.#follow(touched?.sandboxes);
+  }
+
+  async #follow(named: readonly string[] | undefined): Promise<void> {
     const { sandboxes } = this.chain.view;
     for (const [name, listener] of this.#open) if (!sandboxes.has(name)) this.#close(name, listener);
     for (const name of this.#errors.keys()) if (!sandboxes.has(name)) this.#errors.delete(name);
@@ -64,13 +85,21 @@ export class Listeners {
     for (const [name, listener] of this.#open) this.#close(name, listener);
   }
 
+  #forget(touched: Touched | undefined): void {
+    if (!touched || touched.tags === 'all') this.#datagrams.forget();
+    else {
+      if (touched.tags.length > 0) this.#datagrams.forget(touched.tags);
+      for (const name of touched.sandboxes) this.#open.get(name)?.sockets.udp.forget();
+    }
+  }
+
   async #ensure(name: string, sandbox: SandboxView): Promise<void> {
     const { netns } = sandbox;
     try {
       const open = this.#open.get(name);
       if (open?.netns === netns && open.sockets.identity === netnsIdentity(this.native, netns)) return;
       if (open) this.#close(name, open);
-      this.#open.set(name, await Listener.open(this.native, this.chain, name, sandbox));
+      this.#open.set(name, await Listener.open(this.native, this.#datagrams, this.chain, name, sandbox));
       this.#errors.delete(name);
     } catch (error) {
       const known = error instanceof WeftError ? error : new WeftError('WEFT_INTERNAL', String(error));
@@ -82,7 +111,16 @@ export class Listeners {
   }
 
   #close(name: string, listener: Listener): void {
+    addHits(this.chain.counters, listener.sockets.udp.counts());
     listener.close();
     this.#open.delete(name);
   }
+}
+
+function addHits(counters: Counters, { hits, refused }: ReturnType<Listener['sockets']['udp']['counts']>): void {
+  for (const outcome of HIT_OUTCOMES) {
+    counters[outcome] += hits[outcome];
+    counters.udp += hits[outcome];
+  }
+  counters.socketErrors += refused;
 }

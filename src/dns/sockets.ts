@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net from 'node:net';
 import { WeftError } from '../base/errors.js';
+import type { DatagramSocket, Datagrams, OnDatagram, Peer } from './datagrams.js';
 
 /** The part of the native addon that the resolver needs; a test may stand in for it. */
 export interface NamespaceSockets {
@@ -23,12 +23,19 @@ const BRING_LO_UP = 'bring lo up in the namespace';
 /** A datagram of a socket to itself takes microseconds; a loaded machine may look at it late. */
 const PROOF_TIMEOUT_MS = 500;
 
-/** Both sockets of one sandbox, adopted by the event loop; `identity` is `DEV:INO` of the namespace they live in. */
+/** Both sockets of one sandbox; `identity` is `DEV:INO` of the namespace they live in. */
 export interface SandboxSockets {
-  udp: dgram.Socket;
+  udp: DatagramSocket;
   tcp: net.Server;
   ports: { udp: number; tcp: number };
   identity: string;
+  /** What came while they were being opened. */
+  early: Datagram[];
+}
+
+interface Datagram {
+  message: Buffer;
+  from: Peer;
 }
 
 /**
@@ -41,66 +48,96 @@ export function netnsIdentity(native: NamespaceSockets, path: string): string {
 
 /**
  * Open both sockets, at the ports given where those are free, else at random ones. Nothing stays open where one fails.
- * @param onConnection of the TCP server; half-open connections are kept, as a client may close its side once it has asked
+ * @param on connection: of the TCP server; half-open connections are kept, as a client may close its side once it has
+ * asked. datagram: of the UDP socket, once both are open
  * @throws WEFT_INVALID_NETNS, WEFT_UNAVAILABLE
  */
 export async function openSockets(
   native: NamespaceSockets,
+  datagrams: Datagrams,
   path: string,
-  onConnection: (socket: net.Socket) => void,
-  ports: { udp: number; tcp: number } = { udp: 0, tcp: 0 },
+  ports: { udp: number; tcp: number } | undefined,
+  on: { connection: (socket: net.Socket) => void; datagram: OnDatagram },
 ): Promise<SandboxSockets> {
   const born = withNetns(native, path, (netns) => {
     const identity = identityText(native, netns);
-    const udp = bound(native, netns, 'udp', ports.udp);
+    const udp = bound(native, netns, 'udp', ports?.udp ?? 0);
     try {
-      return { identity, udp, tcp: bound(native, netns, 'tcp', ports.tcp) };
+      return { identity, udp, tcp: bound(native, netns, 'tcp', ports?.tcp ?? 0) };
     } catch (error) {
       native.closeFd(udp.fd);
       throw error;
     }
   });
-  const udp = dgram.createSocket('udp4');
-  const tcp = net.createServer({ allowHalfOpen: true, noDelay: true }, onConnection);
-  // Waited for from before the start: dgram reports a descriptor that it adopts within the call.
-  const listening = Promise.all([once(udp, 'listening'), once(tcp, 'listening')]);
+  const tcp = net.createServer({ allowHalfOpen: true, noDelay: true }, on.connection);
+  const early: Datagram[] = [];
+  const proof = new Proof();
+  let take: OnDatagram = (message, from) => {
+    if (!proof.took(message, from)) early.push({ message, from });
+  };
+  const udp = datagrams.add(born.udp.fd, (message, from) => take(message, from));
   try {
-    udp.bind({ fd: born.udp.fd, exclusive: true });
+    const listening = once(tcp, 'listening');
     tcp.listen({ fd: born.tcp.fd, exclusive: true });
     await listening;
-    await proveSource(udp, path);
+    await proof.give(udp, born.udp.port, path);
   } catch (error) {
     udp.close();
     tcp.close();
     if (error instanceof WeftError) throw error;
     throw new WeftError('WEFT_UNAVAILABLE', `${path}: cannot listen: ${(error as Error).message}`);
   }
-  return { udp, tcp, ports: { udp: born.udp.port, tcp: born.tcp.port }, identity: born.identity };
+  take = on.datagram;
+  return { udp, tcp, ports: { udp: born.udp.port, tcp: born.tcp.port }, identity: born.identity, early };
 }
 
 /**
- * Sends a datagram to itself and looks where it came from. While no interface of a namespace has an address (lo is still
- * down) the kernel takes every address for a broadcast one (`__inet_dev_addr_type`, net/ipv4/fib_frontend.c): it can be
- * bound, but what is sent leaves from another, for as long as the socket lives, and no client takes such a reply.
- * @throws WEFT_UNAVAILABLE where the socket must be opened anew
+ * A socket sends a datagram to itself and looks where it came from. While no interface of a namespace has an address (lo
+ * is still down) the kernel takes every address for a broadcast one (`__inet_dev_addr_type`, net/ipv4/fib_frontend.c): it
+ * can be bound, but what is sent leaves from another, for as long as the socket lives, and no client takes such a reply.
  */
-async function proveSource(udp: dgram.Socket, path: string): Promise<void> {
-  const token = randomBytes(16);
-  const signal = AbortSignal.timeout(PROOF_TIMEOUT_MS);
-  const refused = (why: string) =>
-    new WeftError('WEFT_UNAVAILABLE', `${path}: udp ${LISTEN_ADDRESS}: ${why}`, BRING_LO_UP);
-  udp.send(token, udp.address().port, LISTEN_ADDRESS, (error) => error && udp.emit('error', error));
-  try {
-    for (;;) {
-      const [message, from] = (await once(udp, 'message', { signal })) as [Buffer, dgram.RemoteInfo];
-      if (!message.equals(token)) continue;
-      if (from.address === LISTEN_ADDRESS) return;
-      throw refused(`what it sends comes from ${from.address}`);
-    }
-  } catch (error) {
-    if (error instanceof WeftError) throw error;
-    throw refused(signal.aborted ? 'what it sends does not arrive' : (error as Error).message);
+class Proof {
+  readonly #token = randomBytes(16);
+  #source: Peer | undefined;
+  #arrived = () => {};
+
+  /** Was this its datagram? */
+  took(message: Buffer, from: Peer): boolean {
+    if (!message.equals(this.#token)) return false;
+    this.#source = from;
+    this.#arrived();
+    return true;
   }
+
+  /** @throws WEFT_UNAVAILABLE where the socket must be opened anew */
+  async give(udp: DatagramSocket, port: number, path: string): Promise<void> {
+    const refused = (why: string) =>
+      new WeftError('WEFT_UNAVAILABLE', `${path}: udp ${LISTEN_ADDRESS}: ${why}`, BRING_LO_UP);
+    const address = rawAddress(LISTEN_ADDRESS);
+    udp.send(this.#token, { address, port });
+    if (udp.counts().refused > 0) throw refused('what it sends is refused');
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, PROOF_TIMEOUT_MS);
+      this.#arrived = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    if (!this.#source) throw refused('what it sends does not arrive');
+    if (this.#source.address !== address)
+      throw refused(`what it sends comes from ${addressText(this.#source.address)}`);
+  }
+}
+
+/** An IPv4 address as a number with its bytes as they lie in memory. */
+function rawAddress(text: string): number {
+  return Buffer.from(text.split('.').map(Number)).readUInt32LE(0);
+}
+
+function addressText(raw: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(raw);
+  return bytes.join('.');
 }
 
 function withNetns<T>(native: NamespaceSockets, path: string, use: (fd: number) => T): T {

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { ResolverClient } from '../../src/dns/client.js';
+import { RCODE, RCODE_MASK } from '../../src/dns/constants.js';
 import type { Applied } from '../../src/dns/protocol.js';
 import { needs } from '../support/needs.js';
-import { dig, ResolverWorld, resolverPath, run, view } from '../support/resolver-world.js';
+import { Asker, dig, ResolverWorld, resolverPath, run, view } from '../support/resolver-world.js';
 
 if (needs(t, ['root', 'ip', 'dig', 'veth'])) {
   const world = new ResolverWorld();
@@ -38,6 +39,37 @@ if (needs(t, ['root', 'ip', 'dig', 'veth'])) {
     t.same((await dig(c1, udpOf('c1'), 'web')).answers, ['10.0.0.9'], 'what was refused changed nothing');
     const applied = await client.sendView(view(world, 12));
     t.same(applied.sandboxes, ports, 'ports stay');
+  });
+
+  t.test('no answer is of the view before, once the next is said to be in force; every one is counted', async (t) => {
+    const asker = new Asker(c1, udpOf('c1'));
+    t.teardown(() => asker.close());
+    await client.sendView(view(world, 1));
+    const before = (await client.status()).counters;
+    t.equal((await asker.ask('nothing')).flags & RCODE_MASK, RCODE.NXDOMAIN);
+    let asked = 1;
+    for (let i = 1; i <= 100; i++) {
+      const web = i % 20 ? { a: [`10.0.1.${i}`] } : null;
+      const patch = { revision: i + 1, names: { front: { names: { web } } } };
+      // What is asked meanwhile is answered as before or as after.
+      const meanwhile = asker.ask('web');
+      t.match(await client.sendPatch(patch), { op: 'applied' });
+      await meanwhile;
+      for (const name of ['web', 'WEB.front', 'wEb']) {
+        const { answers } = await asker.ask(name);
+        t.same(
+          answers.map(({ data }) => ('address' in data ? data.address : '')),
+          i % 20 ? [`10.0.1.${i}`] : [],
+        );
+      }
+      asked += 4;
+    }
+    t.equal((await asker.ask('nothing')).flags & RCODE_MASK, RCODE.NXDOMAIN, 'kept through all of them');
+    const { counters } = await client.status();
+    const [was, is] = [before, counters].map(({ answered, nodata, nxdomain }) => answered + nodata + nxdomain);
+    t.equal((is ?? 0) - (was ?? 0), asked + 1);
+    t.equal(counters.udp - before.udp, asked + 1);
+    await client.sendView(view(world, 1));
   });
 
   t.test('a lost agent costs no answer, and the next one finds the same ports', async (t) => {

@@ -172,3 +172,32 @@ export function view(
     ...change,
   };
 }
+
+/** Asks for addresses in a namespace, one query after the other or several at a time, from one socket. */
+export class Asker {
+  readonly #socket = dgram.createSocket('udp4');
+  #last = 0;
+
+  constructor(
+    netns: string,
+    readonly port: number,
+  ) {
+    const fd = native.netnsOpen(netns);
+    this.#socket.bind({ fd: native.socketOpen(fd, { type: 'udp', family: 4, address: '127.0.0.1', port: 0 }).fd });
+    native.closeFd(fd);
+    this.#socket.setMaxListeners(0);
+  }
+
+  async ask(name: string): Promise<Message> {
+    const id = ++this.#last & 0xffff;
+    this.#socket.send(question(id, name), this.port, '127.0.0.11');
+    for (;;) {
+      const [bytes] = (await once(this.#socket, 'message')) as [Buffer];
+      if (bytes.readUInt16BE(0) === id) return decodeMessage(bytes);
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}

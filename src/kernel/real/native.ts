@@ -36,6 +36,11 @@ export type MonitorRecord =
   | { id: number; nsid: number; bytes: Buffer; lost?: undefined }
   | { id: number; lost: true; nsid?: undefined; bytes?: undefined };
 
+/** A thread of `datagramsStart` that reads and answers datagrams. Opaque; runs until `datagramsStop` or the end of the environment. */
+export interface DatagramThread {
+  readonly __datagramThread: never;
+}
+
 export interface MonitorOptions {
   /** Undelivered bytes above which the thread stops reading (default 4 MiB); what the kernel then drops comes as `lost`. */
   maxPendingBytes?: number;
@@ -158,6 +163,43 @@ export interface Native {
   monitorIgnore(monitor: Monitor, portIds: number[]): void;
   /** End the thread and close its sources; no callback follows. Stopped already is success. */
   monitorStop(monitor: Monitor): void;
+
+  /**
+   * Start a thread that reads datagrams and answers those that its table knows. `callback` gets the others: all that came
+   * before it is called, each behind 16 bytes: socket's id, sender's IPv4 address (as in memory), port, 0, length, all
+   * little-endian. Does not keep the process alive. `ownBytes` and `allBytes` bound what is kept for one socket and for all.
+   */
+  datagramsStart(callback: (batch: Buffer) => void, ownBytes: number, allBytes: number): DatagramThread;
+  /** Take over a bound, non-blocking IPv4 socket. @returns its id, never used again */
+  datagramsAdd(thread: DatagramThread, fd: number): number;
+  /** Close a socket. @throws ENOENT: no such id. */
+  datagramsRemove(thread: DatagramThread, id: number): void;
+  /** Answers given from the table, by kind; datagrams that the kernel refused to send; bytes of the table. */
+  datagramsCounts(thread: DatagramThread, id: number): { hits: number[]; refused: number; bytes: number };
+  /** Send a datagram; within the callback, when that returns. A socket that is closed sends nothing. */
+  datagramsSend(thread: DatagramThread, id: number, address: number, port: number, message: Uint8Array): void;
+  /**
+   * Answer `asked` with `answer` from now on (within the callback: when that returns, before what it sends). The first two
+   * bytes match anything and are repeated, letters from byte 12 up to `foldEnd` match in either case and are repeated.
+   * `terms`: kind (below 16), foldEnd, milliseconds or 0, rotation (offset, width and number of parts), number of tags,
+   * the tags (below 8192, at most 6), offsets of 32-bit seconds that count down. `stamp`: of the time when the answer was
+   * made; void where its socket or one of its tags was forgotten since. @throws EINVAL: terms that do not fit.
+   */
+  datagramsKeep(
+    thread: DatagramThread,
+    id: number,
+    stamp: number,
+    asked: Uint8Array,
+    answer: Uint8Array,
+    terms: Int32Array,
+  ): void;
+  /**
+   * Make void what is kept under these tags; without tags what is kept for this socket; without either everything. No such
+   * answer leaves any more once it returns. @returns the stamp of what is kept from now on
+   */
+  datagramsForget(thread: DatagramThread, id?: number, tags?: Uint16Array): number;
+  /** End the thread and close its sockets; no callback follows. Stopped already is success. */
+  datagramsStop(thread: DatagramThread): void;
 
   /**
    * Run a program in a network namespace: own process group, default signals, no inherited descriptors, stdin a pipe
