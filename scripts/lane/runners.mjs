@@ -69,18 +69,31 @@ export class HostRunner {
 /** Runs files in one guest, which is booted for the first file, and again only if a file kills it. */
 export class GuestRunner {
   #guest;
+  #options;
 
-  /** @param {string} file @param {number} seconds @returns {Promise<import('./verdict.mjs').Verdict>} */
-  async run(file, seconds) {
+  /** @param {import('../guest/boot.mjs').BootOptions} [options] of the guest */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /**
+   * @param {string} file @param {number} seconds
+   * @param {{ args?: readonly string[], onStdout?: (chunk: Buffer) => void }} [more] as HostRunner's
+   * @returns {Promise<import('./verdict.mjs').Verdict>}
+   */
+  async run(file, seconds, { args = [], onStdout = () => {} } = {}) {
     const guest = await this.#running();
     const judge = new Judge(file, randomUUID());
-    const node = [process.execPath, ...NODE_FLAGS, '--enable-source-maps', file];
+    const node = [process.execPath, ...NODE_FLAGS, '--enable-source-maps', file, ...args];
     const wide = process.env.WEFT_WIDE === undefined ? [] : [`WEFT_WIDE=${process.env.WEFT_WIDE}`];
     const words = ['env', `TAP_TIMEOUT=${tapTimeout(seconds)}`, ...wide, ...command(judge.token, seconds, node)];
     try {
       const end = await guest.run(`cd ${quote(process.cwd())} && exec ${words.map(quote).join(' ')}`, {
         timeoutMs: seconds * 1000 + GRACE_MS,
-        onStdout: judge.onStdout,
+        onStdout: (chunk) => {
+          judge.onStdout(chunk);
+          onStdout(chunk);
+        },
         onStderr: judge.onStderr,
       });
       await guest.run(`kill -9 -- -${end.pid}`);
@@ -93,7 +106,7 @@ export class GuestRunner {
 
   async #running() {
     if (this.#guest === undefined) {
-      this.#guest = await boot();
+      this.#guest = await boot(this.#options);
       console.log(`# guest up in ${(this.#guest.bootMs / 1000).toFixed(1)} s`);
     }
     return this.#guest;

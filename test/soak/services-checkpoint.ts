@@ -1,9 +1,7 @@
 import { type LabNode, until } from '../support/lab.js';
-import type { LoadReport } from '../support/load.js';
-import { together } from '../support/load.js';
 import { factsOf, SHOW_STATE, SHOW_STATE6 } from '../support/node-facts.js';
 import { missingLines } from '../support/overlay.js';
-import { resurrect } from './services-backends.js';
+import { resurrect } from './services-death.js';
 import { type Services, tellAll, WAIT } from './services-world.js';
 
 /** The kernels are as wished, in the agents' own eyes. What tells nobody of its changes is looked at every 30 s. */
@@ -22,28 +20,13 @@ export async function settled(soak: Services): Promise<void> {
   }
 }
 
-/** What the load has seen. @throws where a request failed that had not to */
-export async function judged(soak: Services, ends: boolean): Promise<LoadReport> {
-  const each = await Promise.all(
-    soak.callers.map(async (caller) => ({
-      name: caller.name,
-      report: await (ends ? caller.relax() : caller.report()),
-    })),
-  );
-  const faults = each.flatMap(({ name, report }) =>
-    soak.judge.faults(report.failures).map((text) => `${name}: ${text}`),
-  );
-  if (faults.length > 0) throw new Error(`${faults.length} requests failed:\n  ${faults.slice(0, 30).join('\n  ')}`);
-  return together(each.map(({ report }) => report));
-}
-
 /**
  * What a node's kernel has become by all that happened is what it is when the same wish is stated at once on an empty node.
  * @returns each fact by which they differ
  */
 export async function differsFromScratch(soak: Services, node: LabNode): Promise<string[]> {
   const wish = await node.api.get<{ sandboxes: Record<string, object> }>('/v1/export');
-  const spaces = ['', 'net-app', 'net-ingress', ...Object.keys(wish.sandboxes)];
+  const spaces = ['', 'net-app', 'net-ingress', 'net-side', ...Object.keys(wish.sandboxes)];
   const grown = await state(node, spaces);
   await node.api.post('/v1/down');
   await node.api.put(`/v1/wish?${WAIT}`, wish);

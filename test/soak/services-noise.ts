@@ -1,5 +1,6 @@
 import { appAddress, ingressAddress, NODES, type NodeNumber, TARGET } from '../support/mesh-lab.js';
 import type { Random } from './random.js';
+import { schedulersOf } from './services-tuning.js';
 import { type Services, WAIT } from './services-world.js';
 import { anyAlive, type Operation } from './soak.js';
 
@@ -63,7 +64,11 @@ export const NOISE_OPERATIONS: readonly Operation<Services>[] = [
       const spec = {
         networks: ['app'],
         vips: { app: [appAddress(211 + n, 4), `fd20::21${n}`] },
-        scheduler: random.pick(['rr', 'wrr', 'sh', 'mh']),
+        scheduler: random.pick(schedulersOf(soak)),
+        affinity: random.pick([0, 0, 60]),
+        preferLocal: random.chance(0.2),
+        clientIp: random.pick(['preserve', 'preserve', 'snat']),
+        udpDrain: random.pick(['move', 'keep']),
         publish: random.chance(0.5) ? [{ published: 8100 + n, target: TARGET }] : [],
         mode: random.chance(0.2) ? 'dnsrr' : 'vip',
       };

@@ -1,18 +1,12 @@
 import { patient } from '../support/lab.js';
-import {
-  appAddress,
-  ingressAddress,
-  type MeshLab,
-  NODES,
-  type NodeNumber,
-  PUBLISHED,
-  TARGET,
-  VIP,
-} from '../support/mesh-lab.js';
+import { appAddress, ingressAddress, type MeshLab, type NodeNumber, TARGET } from '../support/mesh-lab.js';
 import type { Traffic } from '../support/traffic-port.js';
+import type { Wrk } from '../support/wrk.js';
 import { ControlPlane } from './control-plane.js';
 import { Judge } from './judge.js';
 import type { Random } from './random.js';
+import { load } from './services-load.js';
+import { PLAIN } from './services-ports.js';
 import { alive, type Cluster } from './soak.js';
 
 /*
@@ -30,36 +24,44 @@ export const MOVING = {
 export type Moving = keyof typeof MOVING;
 const MOVING_NAMES = Object.keys(MOVING) as Moving[];
 
-export const WAIT = `wait=applied&timeoutMs=${patient(20_000)}`;
+export const WAIT = `wait=applied&timeoutMs=${patient(60_000)}`;
 
-type Row = Record<string, unknown>;
+export type Row = Record<string, unknown>;
+export type Out = 'unhealthy' | 'disconnected' | 'drained';
 
 export interface Services extends Cluster {
   mesh: MeshLab;
   judge: Judge;
   /** Clients, each in a namespace of its own. */
   callers: Traffic[];
-  /** Backends of web that are taken away. */
-  out: Map<Moving, 'unhealthy' | 'disconnected'>;
+  wrks: Wrk[];
+  balancer: 'nft' | 'ipvs';
+  /** What service web asks for, besides its VIPs. */
+  web: Row;
+  /** Backends of web that are taken away, and how. */
+  out: Map<Moving, Out>;
+  /** Backends of the service that is probed that do not answer. */
+  ill: Set<string>;
   /** Nodes that are said to be dead. */
   buried: Set<NodeNumber>;
   /** Changes of backends so far. */
   flaps: number;
 }
 
-/** A running mesh, with its load. */
+/** A running mesh, with its load. @param gapMs that clients rest between two turns */
 export async function servicesWorld(mesh: MeshLab, gapMs: number): Promise<Services> {
   await mesh.network();
   await mesh.up();
   const { lab } = mesh;
+  const { balancer } = await mesh.api(1).get<{ balancer: 'nft' | 'ipvs' }>('/v1/status');
   const soak: Services = {
-    ...{ lab, mesh, plane: new ControlPlane(lab.nodes), dead: new Set<number>() },
-    ...{ judge: new Judge(), callers: [], out: new Map(), buried: new Set(), flaps: 0 },
+    ...{ lab, mesh, plane: new ControlPlane(lab.nodes), dead: new Set<number>(), balancer, web: { publish: PLAIN } },
+    ...{ judge: new Judge(), callers: [], wrks: [], out: new Map(), ill: new Set(), buried: new Set(), flaps: 0 },
   };
   for (const name of ['f2', 'f3'] as const) {
     const { node } = MOVING[name];
     await mesh.wish(node, { sandboxes: { [name]: {} }, endpoints: endpointsOf(name) });
-    await mesh.traffic(name, mesh.pin(node, name)).serve(TARGET);
+    await server(soak, name).serve(TARGET);
   }
   for (const node of lab.nodes) soak.plane.hear(node);
   await tellAll(soak);
@@ -67,18 +69,14 @@ export async function servicesWorld(mesh: MeshLab, gapMs: number): Promise<Servi
   return soak;
 }
 
-/** Everybody calls web: containers beside a backend and without, a backend, a client outside through every node. */
-async function load(soak: Services, gapMs: number): Promise<void> {
-  const { mesh } = soak;
-  const inside = [mesh.container(1), mesh.container(3), mesh.replica('b1')];
-  soak.callers.push(...inside, mesh.outside);
-  for (const proto of ['tcp', 'udp'] as const) {
-    for (const of of mesh.families) {
-      for (const from of inside) await from.load(proto, VIP[of], TARGET, gapMs);
-      for (const i of NODES)
-        await mesh.outside.load(proto, mesh.lab.node(i)[of === 4 ? 'vtep' : 'ip6'], PUBLISHED, gapMs);
-    }
-  }
+/** The process that serves in a backend. */
+export const server = ({ mesh }: Services, name: Moving): Traffic =>
+  mesh.traffic(name, mesh.pin(MOVING[name].node, name));
+
+/** States service web with these changes, on all nodes; all agents have to run. */
+export async function changeWeb(soak: Services, changes: Row): Promise<void> {
+  soak.web = { ...soak.web, ...changes };
+  await soak.mesh.service(soak.web);
 }
 
 const endpointsOf = (name: Moving, changes: Row = {}): Record<string, Row> => {
@@ -95,10 +93,16 @@ export async function change({ mesh }: Services, name: Moving, changes: Row, wai
   await mesh.api(MOVING[name].node).put(`/v1/wish?prune=false&${wait}`, { endpoints });
 }
 
+export const idsOf = (name: Moving): string[] => Object.keys(endpointsOf(name));
+
 export async function disconnect({ mesh }: Services, name: Moving): Promise<void> {
-  for (const id of Object.keys(endpointsOf(name)))
+  for (const id of idsOf(name))
     await mesh.api(MOVING[name].node).delete(`/v1/endpoints/${encodeURIComponent(id)}?${WAIT}`);
 }
+
+/** One that is there, where every agent runs: what is said then reaches all nodes in this step. */
+export const anyWhenAllRun = (soak: Services, random: Random): Moving | undefined =>
+  soak.dead.size > 0 ? undefined : anyMoving(soak, random, 'in');
 
 /** One of the backends that move, whose agent runs; `is` says whether it is to be there or taken away. */
 export function anyMoving({ dead, out }: Services, random: Random, is: 'in' | 'out'): Moving | undefined {

@@ -205,7 +205,7 @@ export class LabNode {
     const failed = ended.then((code) => {
       throw new Error(`the agent of ${this.name} ended with ${code}:\n${this.log().slice(from)}`);
     });
-    const ready = until(`the agent of ${this.name} is ready`, () => this.log().includes('"msg":"ready"', from), 20_000);
+    const ready = until(`the agent of ${this.name} is ready`, () => this.log().includes('"msg":"ready"', from), 60_000);
     failed.catch(() => {});
     await Promise.race([ready, failed]);
   }

@@ -32,9 +32,21 @@ export function count(tally: Tally, word: string): void {
 }
 
 /** Generous: a slow machine is no failure. */
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = process.env.WEFT_GUEST === undefined ? 20_000 : 60_000;
 
-/** A client that never rests: in each turn one exchange on a flow that is kept, one on a flow of its own. */
+export interface Target {
+  proto: Proto;
+  host: string;
+  port: number;
+  /** Milliseconds between two turns. */
+  gapMs: number;
+  /** So many exchanges on the flow that is kept, then its client opens another; never another when not given. */
+  kept?: number;
+  /** Address of the client that servers shall see, where it matters: another is a failure, `EOTHER`. */
+  seen?: string;
+}
+
+/** A client that never rests: in each turn one exchange on a flow that is kept until it is told to leave, one on a flow of its own. */
 export class Load {
   #report: LoadReport = { tally: {}, failures: [], longestMs: 0 };
   #stopped = false;
@@ -42,15 +54,8 @@ export class Load {
   #steady: { flow: Flow; backend?: string; answered: number; exchanges: number } | undefined;
   readonly #done: Promise<void>;
 
-  constructor(
-    readonly proto: Proto,
-    readonly host: string,
-    readonly port: number,
-    gapMs: number,
-    /** So many exchanges on the flow that is kept, then its client opens another. */
-    readonly kept = Number.POSITIVE_INFINITY,
-  ) {
-    this.#done = this.#run(gapMs);
+  constructor(readonly target: Target) {
+    this.#done = this.#run();
   }
 
   stop(): Promise<void> {
@@ -69,12 +74,12 @@ export class Load {
     return report;
   }
 
-  async #run(gapMs: number): Promise<void> {
+  async #run(): Promise<void> {
     while (!this.#stopped) {
       await this.#stay();
       await this.#begin();
       for (const resolve of this.#waiting.splice(0)) resolve();
-      await sleep(gapMs);
+      await sleep(this.target.gapMs);
     }
     this.#steady?.flow.close();
     for (const resolve of this.#waiting.splice(0)) resolve();
@@ -85,14 +90,16 @@ export class Load {
     const from = Date.now();
     try {
       if (!this.#steady) {
-        this.#steady = { flow: new Flow(this.proto, this.host, this.port), answered: from, exchanges: 0 };
+        this.#steady = { flow: this.#flow(), answered: from, exchanges: 0 };
         await this.#steady.flow.open(TIMEOUT_MS);
       }
       const answer = await this.#steady.flow.say(Buffer.from('x'), TIMEOUT_MS);
-      this.#steady.backend = answer.split(' ')[0] as string;
+      const [backend, seen, bye] = answer.split(' ');
+      this.#steady.backend = backend as string;
       this.#steady.answered = Date.now();
+      if (!this.#isSeen(seen)) throw other(answer);
       count(this.#report.tally, 'ok');
-      if (++this.#steady.exchanges < this.kept) return;
+      if (++this.#steady.exchanges < (this.target.kept ?? Number.POSITIVE_INFINITY) && !bye) return;
       this.#steady.flow.close();
       this.#steady = undefined;
     } catch (error) {
@@ -105,18 +112,31 @@ export class Load {
 
   async #begin(): Promise<void> {
     const from = Date.now();
-    const answer = await exchange(new Flow(this.proto, this.host, this.port), TIMEOUT_MS);
+    const answer = await exchange(this.#flow(), TIMEOUT_MS);
     this.#report.longestMs = Math.max(this.#report.longestMs, Date.now() - from);
     if (/^E/.test(answer)) this.#fail({ flow: 'new', code: answer, from });
+    else if (!this.#isSeen(answer.split(' ')[1])) this.#fail({ flow: 'new', code: codeOf(other(answer)), from });
     else count(this.#report.tally, 'ok');
   }
 
+  #isSeen(address: string | undefined): boolean {
+    return this.target.seen === undefined || this.target.seen === address;
+  }
+
+  #flow(): Flow {
+    const { proto, host, port } = this.target;
+    return new Flow(proto, host, port);
+  }
+
   #fail(failure: Omit<Failure, 'proto' | 'host' | 'port' | 'to'>): void {
-    const { proto, host, port } = this;
+    const { proto, host, port } = this.target;
     this.#report.failures.push({ ...failure, proto, host, port, to: Date.now() });
     count(this.#report.tally, failure.flow === 'steady' ? `steady ${failure.code}` : failure.code);
   }
 }
+
+/** An answer that is not what it should be. */
+const other = (answer: string): Error => Object.assign(new Error(answer), { code: `EOTHER ${answer}` });
 
 /** All of several loads. */
 export function together(reports: readonly LoadReport[]): LoadReport {

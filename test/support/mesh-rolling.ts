@@ -41,8 +41,9 @@ export async function rollingUpdate(t: Test, lab: MeshLab): Promise<void> {
   const callers = [lab.container(3), lab.outside];
   for (const proto of PROTOS) {
     for (const of of lab.families) {
-      await lab.container(3).load(proto, VIP[of], TARGET, GAP_MS, KEPT);
-      for (const node of [1, 3] as const) await lab.outside.load(proto, underlay(node, of), PUBLISHED, GAP_MS, KEPT);
+      await lab.container(3).load(proto, VIP[of], TARGET, GAP_MS, { kept: KEPT });
+      for (const node of [1, 3] as const)
+        await lab.outside.load(proto, underlay(node, of), PUBLISHED, GAP_MS, { kept: KEPT });
     }
   }
   for (const name of REPLICA_NAMES) {

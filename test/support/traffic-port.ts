@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Proto } from './flow.js';
-import type { LoadReport, Tally } from './load.js';
+import type { LoadReport, Tally, Target } from './load.js';
 import type { TrafficAnswer, TrafficRequest } from './traffic.js';
 
 const PROGRAM = fileURLToPath(new URL('traffic.js', import.meta.url));
@@ -54,6 +54,16 @@ export class Traffic {
 
   async deafen(port: number): Promise<void> {
     await this.send({ do: 'deafen', port });
+  }
+
+  /** Clients of TCP are told to leave, as a server does before it ends. @returns how many have not when the time is up */
+  async leave(port: number, timeoutMs: number): Promise<number> {
+    return (await this.send({ do: 'leave', port, timeoutMs })).connections ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** The server begins anew, without connections. */
+  async renew(port: number): Promise<void> {
+    await this.send({ do: 'renew', port });
   }
 
   /** Answers of `times` new flows: how often each came. */
@@ -107,9 +117,15 @@ export class Traffic {
     return (await this.send({ do: 'download', host, port, bytes, timeoutMs })).bytes ?? 0;
   }
 
-  /** @param kept exchanges on one flow before the next is opened; never another when not given */
-  async load(proto: Proto, host: string, port: number, gapMs: number, kept?: number): Promise<void> {
-    await this.send({ do: 'load', proto, host, port, gapMs, ...(kept !== undefined && { kept }) });
+  /** @param more how long a flow is kept, and who servers shall see; as `Target` of load.ts */
+  async load(
+    proto: Proto,
+    host: string,
+    port: number,
+    gapMs: number,
+    more: Pick<Target, 'kept' | 'seen'> = {},
+  ): Promise<void> {
+    await this.send({ do: 'load', proto, host, port, gapMs, ...more });
   }
 
   /** Waits until no exchange of a load is under way any more that was before. */

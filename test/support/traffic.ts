@@ -2,8 +2,9 @@ import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, exchange, Flow, type Proto } from './flow.js';
-import { count, type Failure, Load, type Tally, together } from './load.js';
+import { count, type Failure, Load, type Tally, type Target, together } from './load.js';
 
 /*
  * Servers and clients of one network namespace in one long-lived process: starting one costs most of a second in a guest.
@@ -12,11 +13,18 @@ import { count, type Failure, Load, type Tally, together } from './load.js';
 
 export type TrafficRequest =
   /**
-   * Answer `NAME CLIENT-ADDRESS` on a TCP and a UDP port; a TCP client that sends `big N` gets N bytes, and one that asks
-   * `GET /N` the same by HTTP. Where it sends `end` the server closes.
+   * Answer `NAME CLIENT-ADDRESS` on a TCP and a UDP port; a TCP client that sends `big N` gets N bytes. HTTP/1.1 is spoken
+   * too: `GET /N` asks for N bytes, `GET /` for the answer and a line feed. Where it sends `end` the server closes.
    */
   | { do: 'serve'; name: string; port: number }
   | { do: 'deafen'; port: number }
+  /**
+   * As a server does before it ends: TCP clients are told to leave with their next answer (` bye`, `Connection: close`).
+   * Answers when none has a connection any more, or with how many have when the time is up.
+   */
+  | { do: 'leave'; port: number; timeoutMs: number }
+  /** Begins anew: no connection of before is known, and nobody has to leave. */
+  | { do: 'renew'; port: number }
   /** `times` new flows, one after the other. */
   | { do: 'ask'; proto: Proto; host: string; port: number; times: number; timeoutMs: number; anyPort?: boolean }
   /** A flow that stays. Several may share a local port, if they lead elsewhere. */
@@ -29,7 +37,7 @@ export type TrafficRequest =
   | { do: 'end'; flow: string; timeoutMs: number }
   | { do: 'download'; host: string; port: number; bytes: number; timeoutMs: number }
   /** New flows all the time, and one that is kept for so many exchanges, or for good, until `relax`. */
-  | { do: 'load'; proto: Proto; host: string; port: number; gapMs: number; kept?: number }
+  | ({ do: 'load' } & Target)
   /** Answers when no exchange of a load is under way any more that was before. */
   | { do: 'turn' }
   /** What the loads have seen since this was asked last. */
@@ -41,6 +49,7 @@ export interface TrafficAnswer {
   failures?: Failure[];
   text?: string;
   bytes?: number;
+  connections?: number;
   /** Milliseconds the whole took. */
   ms?: number;
   /** Milliseconds the slowest exchange of a load took: a lost SYN is sent again after 1000 and then succeeds. */
@@ -55,31 +64,45 @@ export interface TrafficAnswer {
 let nextPort = Number(process.argv[2]);
 const localPort = (): number => nextPort++;
 
-const servers = new Map<number, { tcp: net.Server; udp: dgram.Socket[]; connections: Set<net.Socket> }>();
+interface Server {
+  name: string;
+  tcp?: net.Server;
+  udp: dgram.Socket[];
+  connections: Set<net.Socket>;
+  leaving: boolean;
+}
+
+const servers = new Map<number, Server>();
 const flows = new Map<string, Flow>();
 const loads: Load[] = [];
 
 async function serve(name: string, port: number): Promise<void> {
-  const connections = new Set<net.Socket>();
-  const tcp = net.createServer({ noDelay: true }, (socket) => {
+  const server: Server = { name, udp: [], connections: new Set(), leaving: false };
+  const { connections } = server;
+  server.tcp = net.createServer({ noDelay: true }, (socket) => {
     connections.add(socket);
     socket.on('error', () => {}).on('close', () => connections.delete(socket));
-    socket.on('data', (bytes) => {
-      const text = bytes.toString('latin1');
-      if (text === 'end') {
-        socket.end();
-        return;
-      }
-      const [, get, big] = /^(?:GET \/(\d+)|big (\d+))/.exec(text) ?? [];
-      const seen = socket.remoteAddress?.replace('::ffff:', '');
-      if (get) socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${get}\r\n\r\n`);
-      socket.write(get || big ? Buffer.alloc(Number(get ?? big)) : `${name} ${seen}`);
-    });
+    socket.on('data', (bytes) => answer(server, socket, bytes.toString('latin1')));
   });
-  tcp.listen({ host: '::', port, backlog: 512 });
-  await once(tcp, 'listening');
-  const udp = await Promise.all((['udp4', 'udp6'] as const).map((type) => answering(name, type, port)));
-  servers.set(port, { tcp, udp, connections });
+  server.tcp.listen({ host: '::', port, backlog: 512 });
+  await once(server.tcp, 'listening');
+  server.udp = await Promise.all((['udp4', 'udp6'] as const).map((type) => answering(name, type, port)));
+  servers.set(port, server);
+}
+
+function answer({ name, leaving }: Server, socket: net.Socket, asked: string): void {
+  const text = `${name} ${socket.remoteAddress?.replace('::ffff:', '')}`;
+  const [, path, big] = /^(?:GET \/(\d*)|big (\d+))/.exec(asked) ?? [];
+  if (asked === 'end') socket.end();
+  else if (big) socket.write(Buffer.alloc(Number(big)));
+  else if (path === undefined) socket.write(leaving ? `${text} bye` : text);
+  else {
+    const body = path === '' ? Buffer.from(`${text}\n`) : Buffer.alloc(Number(path));
+    const closes = leaving || /^connection: *close/im.test(asked);
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n${closes ? 'Connection: close\r\n' : ''}\r\n`);
+    if (closes) socket.end(body);
+    else socket.write(body);
+  }
 }
 
 /** A plain UDP server: it answers from the address that the route to the client prefers, not from the one it was asked at. */
@@ -97,9 +120,29 @@ async function answering(name: string, type: 'udp4' | 'udp6', port: number): Pro
 function deafen(port: number): void {
   const server = servers.get(port);
   servers.delete(port);
-  server?.tcp.close();
+  server?.tcp?.close();
   for (const socket of server?.udp ?? []) socket.close();
   for (const connection of server?.connections ?? []) connection.destroy();
+}
+
+/** Milliseconds between two looks at who has left. A connection that is being made shows with the second at the latest. */
+const LOOK_MS = 50;
+
+async function leave(port: number, timeoutMs: number): Promise<TrafficAnswer> {
+  const server = servers.get(port) as Server;
+  server.leaving = true;
+  const end = Date.now() + timeoutMs;
+  for (let empty = 0; empty < 2 && Date.now() < end; ) {
+    await sleep(LOOK_MS);
+    empty = server.connections.size === 0 ? empty + 1 : 0;
+  }
+  return { connections: server.connections.size };
+}
+
+function renew(port: number): void {
+  const server = servers.get(port) as Server;
+  server.leaving = false;
+  for (const connection of server.connections) connection.destroy();
 }
 
 async function ask(request: Extract<TrafficRequest, { do: 'ask' }>): Promise<TrafficAnswer> {
@@ -133,6 +176,11 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
     case 'deafen':
       deafen(request.port);
       return {};
+    case 'leave':
+      return leave(request.port, request.timeoutMs);
+    case 'renew':
+      renew(request.port);
+      return {};
     case 'ask':
       return ask(request);
     case 'open': {
@@ -163,7 +211,7 @@ async function obey(request: TrafficRequest): Promise<TrafficAnswer> {
     case 'download':
       return download(request);
     case 'load':
-      loads.push(new Load(request.proto, request.host, request.port, request.gapMs, request.kept));
+      loads.push(new Load(request));
       return {};
     case 'turn':
       await Promise.all(loads.map((load) => load.turn()));
