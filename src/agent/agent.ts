@@ -145,6 +145,7 @@ export class Agent implements AgentPort {
     });
     this.#health = new HealthMonitor({
       wish: () => this.store.wish,
+      isPending: ({ revision }) => this.loop.appliedRevision < revision,
       probe: (sandbox, ip, how) => probeHealth(this.#spaces.native, this.locationOf(sandbox).path, ip, how),
       judge: (endpoint, unhealthy) => this.store.judge(endpoint, unhealthy),
       tell: (endpoint, reason) => this.#notices.health(`endpoint/${endpoint}`, reason),

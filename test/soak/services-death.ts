@@ -1,6 +1,6 @@
 import { NODES, type NodeNumber, TARGET } from '../support/mesh-lab.js';
 import { anyMortal, revive } from './agents.js';
-import { movingOn, type Services, server } from './services-world.js';
+import { breaks, movingOn, type Services, server } from './services-world.js';
 import type { Operation } from './soak.js';
 
 /** Nodes die under load. */
@@ -15,10 +15,12 @@ export const DEATH_OPERATIONS: readonly Operation<Services>[] = [
       soak.dead.add(number);
       const killFirst = random.chance(0.5);
       if (killFirst) await node.kill9();
-      const backends = movingOn(number);
-      await soak.judge.during({ backends, sudden: true }, () => soak.mesh.declare(number, false, living(soak)));
-      if (!killFirst) await node.kill9();
-      await forgetClients(soak, number);
+      await breaks(soak, { backends: movingOn(number), sudden: true }, async () => {
+        await soak.mesh.declare(number, false, living(soak));
+        if (!killFirst) await node.kill9();
+        // The containers beside them were told nothing, and are with them until now.
+        await forgetClients(soak, number);
+      });
       soak.buried.add(number);
       return `${node.name}, ${killFirst ? 'killed and then' : 'then killed,'} said to be dead`;
     },

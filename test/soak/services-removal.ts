@@ -3,6 +3,7 @@ import { TARGET } from '../support/mesh-lab.js';
 import { probedIdsOf } from './services-health.js';
 import {
   anyWhenAllRun,
+  breaks,
   change,
   disconnect,
   idsOf,
@@ -48,7 +49,7 @@ export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
         await emptied(soak, name);
         await remove();
       } else {
-        await soak.judge.during({ backends: [name] }, remove);
+        await breaks(soak, { backends: [name] }, remove);
       }
       return goes(soak, name, how, asks ? 'after its clients' : 'with what they have');
     },
@@ -84,7 +85,7 @@ export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
       await tellAll(soak);
       await turn(soak);
       const timeoutMs = random.int(300);
-      await soak.judge.during({ backends: [name] }, async () => {
+      await breaks(soak, { backends: [name] }, async () => {
         await Promise.all(idsOf(name).map((endpoint) => post(soak, name, '/v1/drain', { endpoint, timeoutMs })));
         await until(`the time of ${name} is up`, () => is(soak, name, 'over'), 20_000);
         await tellAll(soak);

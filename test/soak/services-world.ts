@@ -3,7 +3,7 @@ import { appAddress, ingressAddress, type MeshLab, type NodeNumber, TARGET } fro
 import type { Traffic } from '../support/traffic-port.js';
 import type { Wrk } from '../support/wrk.js';
 import { ControlPlane } from './control-plane.js';
-import { Judge } from './judge.js';
+import { type Breach, Judge } from './judge.js';
 import type { Random } from './random.js';
 import { load } from './services-load.js';
 import { PLAIN } from './services-ports.js';
@@ -114,6 +114,17 @@ export const movingOn = (node: NodeNumber): Moving[] => MOVING_NAMES.filter((nam
 /** Every node knows all that every other has to say, and its kernel shows it. All agents have to run. */
 export async function tellAll(soak: Services): Promise<void> {
   for (const node of soak.lab.nodes) await soak.plane.snapshot(node, alive(soak));
+}
+
+/**
+ * Breaks connections. The time in which they may break ends when the clients have been heard: what was answered before is
+ * by then taken by them as such, however slow the machine is.
+ */
+export async function breaks(soak: Services, breach: Breach, change: () => Promise<void>): Promise<void> {
+  await soak.judge.during(breach, async () => {
+    await change();
+    await turn(soak);
+  });
 }
 
 /** Waits until no exchange is under way any more that was before. */

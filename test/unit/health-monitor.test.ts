@@ -13,6 +13,9 @@ class Ward {
   readonly services = new Map<string, Stored<'services'>>();
   readonly told: string[] = [];
   passes = true;
+  pending = false;
+  /** How often it was asked whether an endpoint is pending. */
+  looks = 0;
   probes = 0;
   underWay = 0;
   most = 0;
@@ -28,6 +31,10 @@ class Ward {
     }
     this.monitor = new HealthMonitor({
       wish: () => ({ endpoints: this.endpoints, services: this.services }) as unknown as Wish,
+      isPending: () => {
+        this.looks++;
+        return this.pending;
+      },
       probe,
       judge: (id, unhealthy) => {
         const { unhealthy: _before, ...rest } = this.endpoints.get(id) as Stored<'endpoints'>;
@@ -97,6 +104,24 @@ test('when the service asks for no probes any more, they end and the verdict goe
   ward.monitor.changed([{ table: 'services', id: 'web', stored }]);
   await ward.until(() => !ward.sick('b0:app'));
   t.is(ward.state('b0:app'), undefined);
+  ward.monitor.stop();
+});
+
+test('a new backend is not asked before its address is there; one that was asked is, whatever changes', async (t) => {
+  const ward = new Ward(1);
+  ward.passes = false;
+  ward.pending = true;
+  ward.monitor.start();
+  await ward.until(() => ward.looks >= 3);
+  t.is(ward.probes, 0);
+  t.is(ward.state('b0:app'), 'unknown');
+  ward.passes = true;
+  ward.pending = false;
+  await ward.until(() => ward.probes > 0 && ward.state('b0:app') === 'healthy');
+  ward.pending = true;
+  ward.passes = false;
+  await ward.until(() => ward.sick('b0:app'));
+  t.is(ward.told.length, 1);
   ward.monitor.stop();
 });
 

@@ -8,10 +8,14 @@ import type { Mutation } from '../../state/wish.js';
 
 /** Probes under way at a time; others wait for their turn. */
 const PROBES_MAX = 32;
+/** Seconds until another look at an endpoint that the kernel does not show yet. */
+const PENDING_SECONDS = 0.2;
 
 /** What the monitor needs of the agent. */
 export interface MonitorPort {
   wish: () => Wish;
+  /** Is what the wish says of an endpoint still on its way into the kernel? */
+  isPending: (endpoint: Stored<'endpoints'>) => boolean;
   /** One probe. @throws WeftError for one that failed */
   probe: (sandbox: string, ip: Ip, health: Health) => Promise<void>;
   /** Takes an endpoint out of balancing, or lets it back; durable. */
@@ -37,7 +41,8 @@ interface Patient {
 
 /**
  * Probes the backends of this node whose services ask for it. What it finds is kept beside the endpoint in the wish, so a
- * new agent begins with the verdicts of the last; a backend that was never judged is healthy until its probes fail.
+ * new agent begins with the verdicts of the last; a backend that was never judged is healthy until its probes fail, and its
+ * first probe waits for its address.
  */
 export class HealthMonitor {
   readonly #patients = new Map<string, Patient>();
@@ -124,7 +129,10 @@ export class HealthMonitor {
   }
 
   async #examine(id: string, patient: Patient): Promise<void> {
-    const { sandbox, ip, health } = patient;
+    const { sandbox, ip, health, at } = patient;
+    const stored = this.port.wish().endpoints.get(id);
+    // Later changes of an endpoint leave what is there in place: only the first one has nothing to be asked.
+    if (at === undefined && stored && this.port.isPending(stored)) return this.#schedule(id, patient, PENDING_SECONDS);
     const reason = await this.port.probe(sandbox, ip, health).then(
       () => undefined,
       (error) => toWeftError(error).message,
