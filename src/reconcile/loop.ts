@@ -95,6 +95,8 @@ export class Loop extends EventEmitter<LoopEvents> {
   /** Revision of the wish that the desired objects stand for, and the last one that a whole pass has come to. */
   wishRevision = 0;
   appliedRevision = 0;
+  /** What the last pass came to, but for what its own removals took along. */
+  #reachedRevision = 0;
 
   constructor(
     readonly kernel: Kernel,
@@ -248,7 +250,12 @@ export class Loop extends EventEmitter<LoopEvents> {
       const isWhole = result.again.scopes.size === 0;
       if (!isWhole) this.#urgent = true;
       // What a pass that broke off was to do is still to be done.
-      else if (this.#postponed.length === 0) this.appliedRevision = Math.max(this.appliedRevision, revisions.upTo);
+      if (this.#postponed.length === 0) {
+        // The next pass brings back what removals took along: where each removes something, each completes the one before.
+        const complete = isWhole ? revisions.upTo : this.#reachedRevision;
+        this.appliedRevision = Math.max(this.appliedRevision, complete);
+        this.#reachedRevision = revisions.upTo;
+      }
       this.emit('pass', result, causes);
     } catch (error) {
       // Not one scope but the pass broke off: look again, later, for the same reasons.

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { patient } from '../support/lab.js';
 import { appAddress, ingressAddress, NODES, type NodeNumber, TARGET } from '../support/mesh-lab.js';
 import type { Random } from './random.js';
 import { schedulersOf } from './services-tuning.js';
@@ -28,32 +30,74 @@ export async function noiseWorld({ mesh }: Services): Promise<void> {
   }
 }
 
+/** Milliseconds from one change of a backend to the next: there shall be 10 a second, and each waits for its agent. */
+const PACE_MS = patient(80);
+
+/** Backends of services that nobody calls change all the time, whatever else happens. */
+export class Flapping {
+  #running: Promise<void> | undefined;
+  #rests = true;
+  #turns = 0;
+  #failure: unknown;
+
+  constructor(
+    readonly soak: Services,
+    readonly random: Random,
+  ) {}
+
+  start(): void {
+    this.#rests = false;
+    this.#running = this.#run().catch((error) => {
+      this.#failure = error;
+    });
+  }
+
+  /** Waits for the last change. @throws what one failed with */
+  async rest(): Promise<void> {
+    this.#rests = true;
+    await this.#running;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#rests) {
+      const next = Date.now() + PACE_MS;
+      await flap(this.soak, this.random.fork(this.#turns++));
+      await sleep(next - Date.now());
+    }
+  }
+}
+
+async function flap(soak: Services, random: Random): Promise<void> {
+  const task = anyTask(soak, random);
+  if (!task) return;
+  try {
+    await flapTask(soak, random, task);
+    soak.flaps++;
+  } catch (error) {
+    // Its agent was killed in the middle.
+    if (!soak.dead.has(task.node)) throw error;
+  }
+}
+
+async function flapTask(soak: Services, random: Random, task: Task): Promise<void> {
+  const api = soak.mesh.api(task.node);
+  if (there(soak).has(task.name) && random.chance(0.3)) {
+    for (const id of idsOf(task)) await api.delete(`/v1/endpoints/${encodeURIComponent(id)}?${WAIT}`);
+    there(soak).delete(task.name);
+    return;
+  }
+  const changes = {
+    service: random.pick(SERVICES),
+    state: random.pick(['active', 'active', 'draining', 'unhealthy']),
+    weight: random.int(10),
+  };
+  await api.put(`/v1/wish?prune=false&${WAIT}`, { endpoints: endpointsOf(task, changes) });
+  there(soak).add(task.name);
+}
+
 /** What happens to services that nobody calls: anything, at any time. */
 export const NOISE_OPERATIONS: readonly Operation<Services>[] = [
-  {
-    name: 'noise',
-    weight: 40,
-    async run(soak, random) {
-      const task = anyTask(soak, random);
-      if (!task) return undefined;
-      soak.flaps++;
-      const api = soak.mesh.api(task.node);
-      const ids = [`${task.name}:app`, `${task.name}:ingress`];
-      if (there(soak).has(task.name) && random.chance(0.3)) {
-        for (const id of ids) await api.delete(`/v1/endpoints/${encodeURIComponent(id)}`);
-        there(soak).delete(task.name);
-        return `${task.name} is gone`;
-      }
-      const changes = {
-        service: random.pick(SERVICES),
-        state: random.pick(['active', 'active', 'draining', 'unhealthy']),
-        weight: random.int(10),
-      };
-      await api.put('/v1/wish?prune=false', { endpoints: endpointsOf(task, changes) });
-      there(soak).add(task.name);
-      return `${task.name} ${JSON.stringify(changes)}`;
-    },
-  },
   {
     name: 'service',
     weight: 8,
@@ -99,6 +143,8 @@ export const NOISE_OPERATIONS: readonly Operation<Services>[] = [
     },
   },
 ];
+
+const idsOf = ({ name }: Task): string[] => [`${name}:app`, `${name}:ingress`];
 
 const endpointsOf = ({ name, host }: Task, changes: object): Record<string, object> => ({
   [`${name}:app`]: { addresses: [appAddress(host, 4), appAddress(host, 6)], ...changes },

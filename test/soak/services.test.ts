@@ -12,7 +12,7 @@ import { differsFromScratch, settled } from './services-checkpoint.js';
 import { DEATH_OPERATIONS, RESURRECT } from './services-death.js';
 import { HEALTH_OPERATIONS, healthWorld, unprobed } from './services-health.js';
 import { inWords, judged, type Seen } from './services-load.js';
-import { NOISE_OPERATIONS, noiseWorld } from './services-noise.js';
+import { Flapping, NOISE_OPERATIONS, noiseWorld } from './services-noise.js';
 import { PUBLISH, portsAnswer } from './services-ports.js';
 import { REMOVAL_OPERATIONS } from './services-removal.js';
 import { RETUNE } from './services-tuning.js';
@@ -25,9 +25,11 @@ import { type Services, servicesWorld } from './services-world.js';
  */
 
 const CHECK_EVERY = 100;
+/** What `Spent` calls the time in which kernels are compared and nothing changes. */
+const CHECKPOINT = 'checkpoint';
 /** Operations shown when something is wrong. */
 const SHOWN = 40;
-/** Milliseconds from one operation to the next: most are a change of a backend, of which there shall be 10 a second. */
+/** Milliseconds from one operation to the next; backends that nobody calls change beside them. */
 const PACE_MS = 80;
 /** Milliseconds that each of the clients rests between two turns: the load leaves the agents room. */
 const GAP_MS = 150;
@@ -57,10 +59,12 @@ if (needs(t, ['root', 'vxlan', 'bridge', 'veth', 'nft-bridge', 'nft-numgen', 'ip
     const seen: Seen[] = [];
     const spent = new Spent();
     const random = new Random(seed);
+    const flapping = new Flapping(soak, random.fork(-3));
     const began = Date.now();
     const end = began + seconds * 1000;
     let done = 0;
     try {
+      flapping.start();
       while (done < operations && Date.now() < end) {
         const step = random.fork(done);
         const operation = step.weighted(ALL);
@@ -71,19 +75,26 @@ if (needs(t, ['root', 'vxlan', 'bridge', 'veth', 'nft-bridge', 'nft-numgen', 'ip
         history.push(`${new Date().toISOString().slice(11, 23)} ${history.pop()}: ${said ?? 'nothing to do'}`);
         done++;
         if (done % CHECK_EVERY === 0) {
+          const from = Date.now();
+          await flapping.rest();
           await settled(soak);
           if (done % (3 * CHECK_EVERY) === 0) await restartChangesNothing(soak, step);
           await portsAnswer(soak, step);
           seen.push(await judged(soak, false));
           t.comment(`${done} operations, ${inWords(seen.slice(-1))}; ${memory.look()}`);
+          spent.add(CHECKPOINT, Date.now() - from);
+          flapping.start();
         }
         await new Promise((resolve) => setTimeout(resolve, next - Date.now()));
       }
       history.push('end');
-      const flaps = (soak.flaps * 1000) / (Date.now() - began);
+      await flapping.rest();
+      const flaps = (soak.flaps * 1000) / (Date.now() - began - spent.of(CHECKPOINT));
       seen.push(await whole(t, soak, random));
       const { balancer } = soak;
-      t.comment(`${done} operations, ${flaps.toFixed(1)} changes of backends a second, balancer ${balancer}`);
+      t.comment(
+        `${done} operations, ${flaps.toFixed(1)} changes of backends a second between checkpoints, balancer ${balancer}`,
+      );
       t.comment(`${spent}`);
       t.comment(`in all ${inWords(seen)}; ${memory}`);
       t.same(memory.swollen(), [], 'memory is flat');
@@ -104,6 +115,11 @@ class Spent {
   add(name: string, ms: number): void {
     const before = this.#by.get(name) ?? { times: 0, ms: 0 };
     this.#by.set(name, { times: before.times + 1, ms: before.ms + ms });
+  }
+
+  /** Milliseconds that all of a name took. */
+  of(name: string): number {
+    return this.#by.get(name)?.ms ?? 0;
   }
 
   toString(): string {
