@@ -8,7 +8,7 @@ const SCRIPT = fileURLToPath(new URL('../../../test/support/wrk.lua', import.met
 
 /** Connections of each wrk, each with a thread of its own, and milliseconds that each rests before a request. */
 export const CONNECTIONS = 2;
-const REST_MS = 40;
+const REST_MS = 100;
 /** wrk tells how it went when it ends: it is started again and again. */
 const RUN_SECONDS = patient(10_000) / 1000;
 
