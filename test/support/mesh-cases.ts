@@ -79,6 +79,10 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
     }
   });
 
+  // Before anybody goes: IPVS counts anew what comes back. A guest counts in IPv6 as in IPv4.
+  if (families.length === 1 && asked(of === 4 || !inGuest()))
+    t.test('what is sent to a service and its backends is counted', (t) => countsWhatItSends(t, lab, of));
+
   if (asked(families.length > 1)) sharedScenes(t, lab);
   if (asked(families.length > 1 && lb === 'nft')) {
     wireScenes(t, lab);
@@ -159,9 +163,6 @@ export function meshCases(lb: 'nft' | 'ipvs', more: readonly Need[], families: r
   if (lb === 'ipvs') t.test('ipvsadm agrees', async (t) => ipvsadm(t, lab));
 
   if (families.length === 1) {
-    // A guest counts in IPv6 as in IPv4.
-    if (asked(of === 4 || !inGuest()))
-      t.test('what is sent to a service and its backends is counted', (t) => countsWhatItSends(t, lab, of));
     // Before anybody leaves connections open, which would be waited for.
     if (asked(of === 4)) {
       t.test('who drains waits, and has the last word', async (t) => drains(t, lab, of, lb));

@@ -56,7 +56,7 @@ export function taskScenes(t: Test, lab: MeshLab, of: Family): void {
       `${ip} route add unreachable default table 20`,
     ];
     inB3(own.join('; '));
-    const state = () => inB3(`${word[of]}-save -t mangle | grep -v '^#'; ${ip} rule show`);
+    const state = () => inB3(`${word[of]}-save -t mangle | sed -e '/^#/d' -e 's/ \\[[0-9:]*\\]$//'; ${ip} rule show`);
     const rules = state();
     t.throws(
       () => inB3(`${ip} route get ${client} mark 0x20`),
