@@ -15,6 +15,9 @@ export interface NearEnd {
   port: NonNullable<Link['port']>;
 }
 
+/** The near end of an endpoint's pair. */
+export const endpointEnd = ({ id, spec }: Stored<'endpoints'>): string => hostEndName(`${id}/${spec.ifname}`);
+
 /**
  * The veth of an endpoint: one end is a port of a bridge, the other is born in the sandbox as its interface.
  * @returns name of the near end
@@ -24,7 +27,7 @@ export function endpointPair(endpoint: Stored<'endpoints'>, { ns, master, mtu, p
   const why = `endpoint ${endpoint.id}`;
   const alias = `${ALIAS_PREFIX}${nameOf(endpoint)}`;
   const peer = { ns: sandbox, name, mac, mtu };
-  const near = hostEndName(`${endpoint.id}/${name}`);
+  const near = endpointEnd(endpoint);
   wants.add(ns, 'link', why, { type: 'veth', name: near, up: true, mtu, master, alias, peer, port });
   wants.add(sandbox, 'link', why, { type: 'veth-end', name, up: true, mtu, mac, alias });
   bandwidthLimits(endpoint, { ns, dev: near, mtu }, wants);

@@ -82,8 +82,12 @@ function hostEnd({ sandbox, network, extras }: Endpoint, mtu: number, master: st
   const { toSandbox, fromSandbox } = extras.bandwidth;
   const alias = `alias weft:endpoint/${sandbox}:${network}`;
   const rate = (bits: number) => `limit ${bits / 8}`;
+  // In an overlay a task's own frames come back to it where it serves, which none does here.
+  const hairpin = master === 'br0' ? '' : ' hairpin';
   return [
-    [`link - veth up mtu ${mtu} ${alias} master ${master} hairpin`, ...(toSandbox ? [rate(toSandbox)] : [])].join(' '),
+    [`link - veth up mtu ${mtu} ${alias} master ${master}${hairpin}`, ...(toSandbox ? [rate(toSandbox)] : [])].join(
+      ' ',
+    ),
     ...(fromSandbox ? [`link - ifb up mtu ${mtu} ${alias} ${rate(fromSandbox)}`] : []),
   ];
 }

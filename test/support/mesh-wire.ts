@@ -2,7 +2,7 @@ import type { Test } from 'tap';
 import { withPort } from '../../src/base/ip.js';
 import { packetsDuring } from './capture.js';
 import { patient } from './lab.js';
-import { type MeshLab, PUBLISHED, TARGET, underlay, VIP } from './mesh-lab.js';
+import { appAddress, type MeshLab, PUBLISHED, TARGET, underlay, VIP } from './mesh-lab.js';
 import type { Traffic } from './traffic-port.js';
 
 /*
@@ -43,6 +43,20 @@ export function wireScenes(t: Test, lab: MeshLab): void {
       t.ok((bridge as number) > 0, 'the bridge answers');
       t.equal(others, 0, 'and nobody else');
       t.equal(elsewhere, 0, 'on another node it is not heard');
+    });
+
+    t.test(`a task hears its own broadcasts as little as anybody does, IPv${of}`, async (t) => {
+      const node = lab.lab.node(1);
+      const [, mac] = /link\/ether (\S+)/.exec(lab.sh(lab.pin(1, 'b1'), 'ip -o link show eth0')) ?? [];
+      const asks = `ether src ${mac} and ${of === 4 ? 'arp' : 'icmp6 and ip6[40] = 135'}`;
+      const places = (['b1', 'b2'] as const).map((sandbox) => ({ node, sandbox, filter: asks }));
+      // Nobody has the address: it is asked for by a broadcast, or by a multicast to all who share its last three bytes.
+      const call = `ping -q -c1 -W1 ${appAddress(99, of)} || true`;
+      const [itself, neighbour] = await packetsDuring(places, 'in', async () => {
+        lab.sh(lab.pin(1, 'b1'), call);
+      });
+      t.ok((neighbour as number) > 0, 'its neighbour hears them');
+      t.equal(itself, 0);
     });
 
     // Behaviours 11 and 12.

@@ -13,6 +13,7 @@ import { endpointPair } from '../pair.js';
 import { vtepOf } from '../paths.js';
 import { isLocal, networkNs, overlayMtu, type Wants, type World } from '../world.js';
 import { replication } from './broadcast.js';
+import { comesBack, noEcho } from './echo.js';
 import { BRIDGE, vxlanName } from './names.js';
 import { quiet } from './sysctls.js';
 
@@ -48,6 +49,7 @@ export const overlay: NetworkDriver = {
     }
     guardNetwork(world, network, wants);
     replication(world, network, wants);
+    noEcho(world, network, wants);
     network.spec.subnets.forEach((subnet, i) => {
       const ip = network.spec.gateways[i] as Ip;
       wants.add(ns, 'address', `gateway of ${network.id}`, { dev: BRIDGE, ip, length: parseCidr(subnet).length });
@@ -58,8 +60,8 @@ export const overlay: NetworkDriver = {
     const ns = networkNs(network.id);
     const why = `endpoint ${endpoint.id}`;
     const mtu = overlayMtu(world, network);
-    // A task that dials its own VIP and is chosen itself gets its frame back through the port it came from.
-    const dev = endpointPair(endpoint, { ns, master: BRIDGE, mtu, port: { hairpin: true } }, wants);
+    const port = { hairpin: comesBack(world, network, endpoint) };
+    const dev = endpointPair(endpoint, { ns, master: BRIDGE, mtu, port }, wants);
     // Nobody takes its MAC over by sending with it.
     wants.add(ns, 'fdb', why, { dev, mac: endpoint.spec.mac, bridge: true });
     addressing(network, endpoint.spec, why, wants);
