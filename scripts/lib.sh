@@ -13,6 +13,7 @@ WEFT_PACKAGES=(
   iproute2 iptables nftables ipvsadm conntrack ethtool kmod
   tcpdump bind9-dnsutils curl wrk socat iputils-ping strace
   procps util-linux user-mode-linux
+  knot-dnsutils ldnsutils python3-dnspython busybox-static musl-tools
 )
 
 weft_fail() {

@@ -104,6 +104,11 @@ const PROGRAMS = {
   curl: binary('curl'),
   wrk: binary('wrk'),
   dig: binary('dig'),
+  kdig: binary('kdig'),
+  drill: binary('drill'),
+  busybox: binary('busybox'),
+  'musl-gcc': binary('musl-gcc'),
+  dnspython: { attempt: "/usr/bin/python3 -c 'import dns.resolver'" },
   socat: binary('socat'),
   sctp: { modules: ['sctp'], attempt: 'grep -q ^SCTPv6 /proc/net/protocols' },
 } as const satisfies Record<string, Probe>;
