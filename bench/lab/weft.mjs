@@ -4,12 +4,11 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { APP, HOST, INGRESS, NUMBER, nodeAddress, PUBLISHED, TARGET, VIP } from './addresses.mjs';
+import { DIST } from './dist.mjs';
 import { pathOf } from './run.mjs';
 import { plugHost } from './underlay.mjs';
 
-const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const READY_MS = 60_000;
 /** A request that is answered when the kernel shows it. */
 export const APPLIED = '?wait=applied&timeoutMs=120000';

@@ -1,12 +1,9 @@
 // Writing the rows of many peers into the kernel: by weft's own pass, and by the tools.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { load } from '../lab/dist.mjs';
 import { ip, run } from '../lab/run.mjs';
 import { forBridge, forIp, peers } from './rows.mjs';
-
-const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
-const load = (file) => import(path.join(DIST, file));
 
 const COUNT = 10_000;
 const TUNNEL = [
@@ -22,16 +19,14 @@ const TUNNEL = [
  * @returns sides that write the rows of 10,000 peers into an empty tunnel, in milliseconds
  */
 export async function loadSides(directory) {
-  const [{ loadNative }, { Spaces }, { RealKernel }, { Desired, Dirt }, { Pass }, { KINDS }] = await Promise.all(
-    [
-      'kernel/real/native',
-      'kernel/real/spaces',
-      'kernel/real/kernel',
-      'reconcile/desired',
-      'reconcile/pass',
-      'objects/registry',
-    ].map((name) => load(`${name}.js`)),
-  );
+  const [{ loadNative }, { Spaces }, { RealKernel }, { Desired, Dirt }, { Pass }, { KINDS }] = await load([
+    'kernel/real/native',
+    'kernel/real/spaces',
+    'kernel/real/kernel',
+    'reconcile/desired',
+    'reconcile/pass',
+    'objects/registry',
+  ]);
   const spaces = new Spaces(loadNative(), path.join(directory, 'load'));
   const kernel = new RealKernel(spaces);
   const rows = peers(1, COUNT);

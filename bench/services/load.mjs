@@ -1,11 +1,8 @@
 // Writing a balancer's objects for many services into the kernel: by weft, and by the tool that restores them from text.
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { load } from '../lab/dist.mjs';
 import { ip, run } from '../lab/run.mjs';
 import { BACKENDS, backend, NETWORK, serviceName, serviceSpec } from './rows.mjs';
-
-const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
-const load = (file) => import(path.join(DIST, `${file}.js`));
 
 const SELF = { name: 'here', vtep: '172.31.255.1', dataPathPort: 4789, addresses: { 4: '172.31.255.1' } };
 const NS = `net-${NETWORK.name}`;
@@ -59,18 +56,16 @@ export async function serverSides(directory) {
  */
 async function writers({ balancer, kinds, count, save, services, restore }, directory) {
   const [{ loadNative }, { Spaces }, { RealKernel }, { Desired, Dirt }, { Pass }, { KINDS }, { produce }, { BODIES }] =
-    await Promise.all(
-      [
-        'kernel/real/native',
-        'kernel/real/spaces',
-        'kernel/real/kernel',
-        'reconcile/desired',
-        'reconcile/pass',
-        'objects/registry',
-        'network/produce',
-        'model/registry',
-      ].map(load),
-    );
+    await load([
+      'kernel/real/native',
+      'kernel/real/spaces',
+      'kernel/real/kernel',
+      'reconcile/desired',
+      'reconcile/pass',
+      'objects/registry',
+      'network/produce',
+      'model/registry',
+    ]);
   const spaces = new Spaces(loadNative(), path.join(directory, balancer));
   const kernel = new RealKernel(spaces);
   const producers = [`network/${NETWORK.name}`, ...numbers(count).map((n) => `service/${serviceName(n)}`)];
