@@ -76,10 +76,11 @@ export function guard(world: World, wants: Wants): void {
   w.chain(
     GUARD_CHAIN,
     [
+      // The leg brings replies only; what it brings to others than the node meets WEFT-GUARD (rules/ingress.ts). Said first:
+      // a task may forge a datagram of a peer's as well, and be on every network of the node.
+      ...(bringsReplies(world) ? [[is(meta.iifname, INGRESS_LEG), bitsAre(ct.state, REPLY, 0), drop]] : []),
       [toPort, fromPeer, accept],
       [own, toPort, inSet([vniTerm], 'vnis'), counter, drop],
-      // The leg brings replies only; what it brings to others than the node meets WEFT-GUARD (rules/ingress.ts).
-      ...(bringsReplies(world) ? [[is(meta.iifname, INGRESS_LEG), bitsAre(ct.state, REPLY, 0), drop]] : []),
     ],
     {
       hook: 'input',

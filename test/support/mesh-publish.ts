@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { Test } from 'tap';
 import { canonicalIp, type Family, withPort } from '../../src/base/ip.js';
+import { endpointMac } from '../../src/base/mac.js';
 import type { Proto } from './flow.js';
 import { patient, until } from './lab.js';
 import type { Tally } from './load.js';
@@ -19,6 +20,7 @@ import {
   VIP,
 } from './mesh-lab.js';
 import { asked, missing } from './needs.js';
+import { vxlanPayload } from './vxlan-frame.js';
 
 /*
  * Ports of the mesh beyond the plain one: on one address, of a node's own tasks only, for some sources, in ranges, and with
@@ -153,5 +155,45 @@ export function publishScenes(t: Test, lab: MeshLab, of: Family): void {
       const call = `ping -c1 -W1 -I ${ingressAddress(101, of)} ${there} || true`;
       t.match(lab.sh(lab.pin(1, 'net-ingress'), call), '100% packet loss', `${there} by the leg of the node`);
     }
+    if (of === 4) await tunnelled(t, lab);
   });
+}
+
+/** Sends hex bytes from an address to a data path port. */
+const SEND = `const s = require('node:dgram').createSocket('udp4');
+s.bind(0, process.argv[1], () => s.send(Buffer.from(process.argv[3], 'hex'), 4789, process.argv[2], () => s.close()));`;
+const CLOSED_PORT = 9;
+
+/** A frame of a replica's, in a datagram of its node's: from there it arrives, but not where a task on ingress sends it. */
+async function tunnelled(t: Test, lab: MeshLab): Promise<void> {
+  const [from, to] = [appAddress(REPLICAS.b3.host), appAddress(REPLICAS.b1.host)];
+  const vni = (await lab.api(1).get<{ vni: number }>('/v1/networks/app')).vni;
+  const macs = { fromMac: endpointMac(from), toMac: endpointMac(to) };
+  const bytes = vxlanPayload({ vni, ...macs, from, to, port: CLOSED_PORT, text: 'forged' }).toString('hex');
+  const send = (netns: string) => {
+    const code = `${process.execPath} -e "$CODE" ${underlay(2)} ${underlay(1)} ${bytes}`;
+    return lab.sh(netns, `CODE=$(cat <<'END'\n${SEND}\nEND\n)\n${code}`);
+  };
+  const arrived = () => {
+    const counters = lab.sh(lab.pin(1, 'b1'), 'cat /proc/net/snmp').match(/^Udp: \d+ (\d+)/m);
+    return Number(counters?.[1]);
+  };
+  const before = arrived();
+  const ingress = lab.pin(1, 'net-ingress');
+  // A node that is not strict about sources: it would say nothing of the address.
+  const strictness = (value: string) => {
+    const of = ['all', 'weft-in'].map((dev) => [`net/ipv4/conf/${dev}/rp_filter`, value]);
+    lab.sysctls(lab.netns(1), Object.fromEntries(of));
+  };
+  lab.sh(ingress, `ip addr add ${underlay(2)}/32 dev lo`);
+  strictness('0');
+  try {
+    send(ingress);
+  } finally {
+    strictness('1');
+    lab.sh(ingress, `ip addr del ${underlay(2)}/32 dev lo`);
+  }
+  send(lab.netns(2));
+  await until('the frame from its own node arrives', () => arrived() > before);
+  t.equal(arrived(), before + 1, 'the one by the leg does not');
 }
