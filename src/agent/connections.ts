@@ -118,7 +118,7 @@ async function inFlowMemory(world: World, spaces: Spaces, all: readonly Counted[
   for (const of of new Set(all.flatMap(({ ips }) => [...ips].map(family)))) {
     const { address } = words[of];
     // Client's address and port, protocol, VIP or node's address, port; each padded to whole registers.
-    const [proto, destination, port] = [2, 3, 4].map((i) => offset(FLOW_KEY(address), i)) as [number, number, number];
+    const [proto, destination, port] = [2, 3, 4].map((i) => offset(flowKey(address), i)) as [number, number, number];
     const byVip = new Map(
       all.flatMap((counted) =>
         vipsOf(counted)
@@ -146,7 +146,8 @@ async function inFlowMemory(world: World, spaces: Spaces, all: readonly Counted[
   return sum;
 }
 
-const FLOW_KEY = (address: 'ipv4_addr' | 'ipv6_addr'): KeyField[] => [
+/** Of map `flows` (balance/nft/table.ts). */
+const flowKey = (address: 'ipv4_addr' | 'ipv6_addr'): KeyField[] => [
   address,
   'inet_service',
   'inet_proto',

@@ -144,6 +144,7 @@ export function sharedScenes(t: Test, lab: MeshLab): void {
     for (const answer of await Promise.all(waiting))
       t.match(answer, { left: 0, applied: true }, 'connections of web are not waited for');
     t.equal(await from.say('other'), other, 'nor ended');
+    await lab.gossip();
     const { items } = await lab.api(3).get<{ items: { id: string; state: string }[] }>('/v1/peers');
     t.same([...new Set(items.map((peer) => peer.state))], ['active'], 'others are told that they serve');
     for (const i of NODES) t.match(await ask('undrain', i, patient(10_000)), { applied: true });
