@@ -12,8 +12,8 @@ type Answer = 'answers' | 'refused' | 'silent';
 interface Port {
   published: number;
   more: object;
-  /** What a client outside gets at a node, in IPv4. */
-  at(soak: Services, node: NodeNumber): Answer;
+  /** What a client outside gets at a node, in IPv4; undefined where that changes with time. */
+  at(soak: Services, node: NodeNumber): Answer | undefined;
 }
 
 /** First of three; the middle one leads to TARGET. */
@@ -23,11 +23,7 @@ const everywhere = (): Answer => 'answers';
 const PORTS: readonly Port[] = [
   { published: 8090, more: {}, at: everywhere },
   { published: 8091, more: { hostIp: underlay(1) }, at: (_, node) => (node === 1 ? 'answers' : 'refused') },
-  {
-    published: 8092,
-    more: { policy: 'local' },
-    at: (soak, node) => (hasBackend(soak, node) ? 'answers' : 'refused'),
-  },
+  { published: 8092, more: { policy: 'local' }, at: localAnswer },
   { published: 8093, more: { allow: [`${CLIENT[4]}/32`, `${CLIENT[6]}/128`] }, at: everywhere },
   { published: 8094, more: { allow: ['203.0.113.0/24', '2001:db8:ffff::/48'] }, at: () => 'silent' },
   {
@@ -74,6 +70,7 @@ export async function portsAnswer(soak: Services, random: Random): Promise<void>
     const node = random.pick(NODES) as NodeNumber;
     const proto = random.pick<Proto>(['tcp', 'udp']) as Proto;
     const expected = now.includes(port) ? port.at(soak, node) : 'refused';
+    if (expected === undefined) continue;
     const patience = expected === 'answers' || (expected === 'refused' && proto === 'tcp') ? ANSWER_MS : SILENCE_MS;
     const tally = await soak.mesh.outside.ask(proto, underlay(node), port.published, 1, patience);
     const [word] = Object.keys(tally) as [string];
@@ -85,6 +82,9 @@ export async function portsAnswer(soak: Services, random: Random): Promise<void>
   }
 }
 
-/** Does a node have a backend of web that is there, if only as long as its connections last? */
-const hasBackend = ({ out }: Services, node: NodeNumber): boolean =>
-  node === 1 || Object.entries(MOVING).some(([name, at]) => at.node === node && !out.has(name as Moving));
+/** Of those that a node has itself one that drains takes callers where no other does, until its time is up. */
+function localAnswer({ out }: Services, node: NodeNumber): Answer | undefined {
+  const states = Object.entries(MOVING).flatMap(([name, at]) => (at.node === node ? [out.get(name as Moving)] : []));
+  if (node === 1 || states.includes(undefined)) return 'answers';
+  return states.includes('drained') ? undefined : 'refused';
+}
