@@ -1,7 +1,7 @@
 // Interleaved rounds, and what they say. Pure but for the measurements it is given.
 
 /**
- * @typedef {{ scale: 'us' | 'ms' | 'KiB' | 'MB' | 'Gb/s', most?: number, measure: () => Promise<number> } | { missing: string }}
+ * @typedef {{ scale: 'us' | 'ms' | 'KiB' | 'MB' | 'Gb/s' | 'k/cpu-s', most?: number, measure: () => Promise<number> } | { missing: string }}
  *   Side one thing measured, in at most so many rounds
  * @typedef {{ id: string, unit: 'ratio-time' | 'ratio-rate' | 'ms' | 'KiB' | 'MB', ours: string, theirs?: string,
  *   against: string, goal: number }} Figure a ratio of two sides, or one side alone; a goal is a lower bound for rates and

@@ -101,8 +101,24 @@ const services = {
   told: { 'weft.applied': 'PUT of a service among 1,000 until the kernel shows it, the slowest of 100' },
 };
 
+const dnsRates = (kind, goal, peers) =>
+  peers.map((name) => ratio(`dns.${kind}`, 'ratio-rate', [`weft.${kind}`, `${name}.${kind}`], goal, name));
+const DEDICATED = ['knot', 'nsd', 'unbound'];
+const dns = {
+  sides: (lab) => lab.dns(),
+  figures: [
+    ...['plain', 'edns', 'capitals', 'many', 'tcp'].flatMap((kind) => dnsRates(kind, 0.9, DEDICATED)),
+    ratio('dns.changing', 'ratio-rate', ['weft.changing', 'knot.plain'], 0.9, 'knot at rest'),
+    ...dnsRates('plain', 15, ['aardvark']),
+    ...dnsRates('cached', 1, ['unbound']),
+    ratio('dns.p99', 'ratio-time', ['weft.p99', 'unbound.p99'], 2, 'unbound'),
+    ratio('dns.p99.applying', 'ratio-time', ['weft.applying', 'unbound.p99'], 2, 'unbound at rest'),
+    alone('dns.p99.applying', 'ms', 'weft.applying', 1, 'while 10,000 services are told'),
+  ],
+};
+
 /** @type {Readonly<Record<string, Scene>>} */
-export const SCENES = { overlay, vip, ingress, peers, services };
+export const SCENES = { overlay, vip, ingress, peers, services, dns };
 
 function ratio(id, unit, [ours, theirs], goal, against) {
   return { id, unit, ours, theirs, against, goal };

@@ -107,6 +107,7 @@ NAPI_MODULE_INIT() {
       {"datagramsRemove", datagrams_remove},
       {"datagramsCounts", datagrams_counts},
       {"datagramsSend", datagrams_send},
+      {"datagramsStream", datagrams_stream},
       {"datagramsKeep", datagrams_keep},
       {"datagramsForget", datagrams_forget},
       {"datagramsStop", datagrams_stop},

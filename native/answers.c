@@ -41,11 +41,29 @@ static uint8_t folded(uint8_t byte) {
   return byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte;
 }
 
+static uint32_t first_place(uint32_t tag) {
+  return tag & (PLACES - 1);
+}
+
+/* Knuth's multiplicative hash (The Art of Computer Programming, 6.4): its upper bits. */
+static uint32_t second_place(uint32_t tag) {
+  return (tag * UINT32_C(2654435761)) >> (32 - PLACES_LOG);
+}
+
+void note_change(struct validity *validity, uint32_t tag) {
+  validity->changed[first_place(tag)] = validity->stamp;
+  validity->changed[second_place(tag)] = validity->stamp;
+}
+
+static bool is_changed(const struct validity *validity, uint32_t tag, uint64_t since) {
+  return validity->changed[first_place(tag)] > since && validity->changed[second_place(tag)] > since;
+}
+
 static bool is_valid(const struct entry *entry, const struct answers *answers, const struct validity *validity) {
   if (entry->stamp < answers->since) return false;
   if (entry->expires_ms && entry->expires_ms <= validity->now_ms) return false;
   for (size_t i = 0; i < entry->tag_count; i++) {
-    if (entry->stamp < validity->changed[entry->tags[i]]) return false;
+    if (is_changed(validity, entry->tags[i], entry->stamp)) return false;
   }
   return true;
 }

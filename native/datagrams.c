@@ -314,6 +314,13 @@ napi_value datagrams_remove(napi_env env, napi_callback_info cbinfo) {
   return js_undefined(env);
 }
 
+static napi_value js_counts(napi_env env, const uint64_t *counts) {
+  napi_value array = NULL;
+  napi_create_array_with_length(env, KINDS, &array);
+  for (uint32_t i = 0; i < KINDS; i++) napi_set_element(env, array, i, js_int(env, (int64_t)counts[i]));
+  return array;
+}
+
 napi_value datagrams_counts(napi_env env, napi_callback_info cbinfo) {
   struct call call;
   struct datagrams *datagrams;
@@ -321,15 +328,14 @@ napi_value datagrams_counts(napi_env env, napi_callback_info cbinfo) {
   if (!begin(env, cbinfo, "datagramsCounts", &call, &datagrams) || !arg_endpoint(&call, datagrams, &endpoint)) {
     return NULL;
   }
-  napi_value result = NULL, hits = NULL;
+  napi_value result = NULL;
   napi_create_object(env, &result);
-  napi_create_array_with_length(env, KINDS, &hits);
   datagrams_lock(datagrams);
-  for (uint32_t i = 0; i < KINDS; i++) napi_set_element(env, hits, i, js_int(env, (int64_t)endpoint->hits[i]));
+  set_prop(env, result, "hits", js_counts(env, endpoint->hits));
+  set_prop(env, result, "streamHits", js_counts(env, endpoint->stream_hits));
   set_prop(env, result, "refused", js_int(env, (int64_t)endpoint->refused));
   set_prop(env, result, "bytes", js_int(env, (int64_t)endpoint->answers.bytes));
   datagrams_unlock(datagrams);
-  set_prop(env, result, "hits", hits);
   return result;
 }
 
@@ -354,6 +360,57 @@ napi_value datagrams_send(napi_env env, napi_callback_info cbinfo) {
   return js_undefined(env);
 }
 
+/* ---- the same messages in a stream, each behind its length in two bytes ---- */
+
+/* Answers made at one time; what is left is answered the next time. */
+#define STREAM_MAX (256 * 1024)
+
+/* Appends the answer to the message at the start; returns the bytes of the message, 0 where it is not whole or unknown. */
+static size_t answer_framed(struct datagrams *datagrams, struct endpoint *endpoint, const uint8_t *at, size_t left,
+                            struct bytes *out) {
+  if (left < 2) return 0;
+  size_t len = (size_t)at[0] << 8 | at[1];
+  if (left - 2 < len || !bytes_reserve(out, 2 + ANSWER_MAX)) return 0;
+  const struct validity *validity = &datagrams->validity;
+  uint64_t hash = answers_hash(validity, at + 2, len);
+  struct entry *entry = answers_find(&endpoint->answers, validity, hash, at + 2, len);
+  if (!entry) return 0;
+  uint8_t *to = out->at + out->len;
+  size_t size = answers_write(entry, validity, at + 2, to + 2);
+  to[0] = (uint8_t)(size >> 8);
+  to[1] = (uint8_t)size;
+  out->len += 2 + size;
+  endpoint->stream_hits[entry->kind]++;
+  return 2 + len;
+}
+
+napi_value datagrams_stream(napi_env env, napi_callback_info cbinfo) {
+  struct call call;
+  struct datagrams *datagrams;
+  struct endpoint *endpoint;
+  const uint8_t *stream;
+  size_t len, taken = 0;
+  struct bytes out = {0};
+  if (!begin(env, cbinfo, "datagramsStream", &call, &datagrams) || !arg_endpoint(&call, datagrams, &endpoint) ||
+      !arg_bytes(&call, 2, "stream", &stream, &len)) {
+    return NULL;
+  }
+  datagrams_lock(datagrams);
+  datagrams->validity.now_ms = monotonic_ms();
+  while (out.len < STREAM_MAX) {
+    size_t more = answer_framed(datagrams, endpoint, stream + taken, len - taken, &out);
+    if (!more) break;
+    taken += more;
+  }
+  datagrams_unlock(datagrams);
+  napi_value result = NULL;
+  napi_create_object(env, &result);
+  set_prop(env, result, "taken", js_int(env, (int64_t)taken));
+  set_prop(env, result, "answers", js_buffer(env, out.at, out.len));
+  bytes_free(&out);
+  return result;
+}
+
 /* ---- entries ---- */
 
 /* Numbers of datagramsKeep, in the order in which they come; tags and offsets follow. */
@@ -361,7 +418,7 @@ enum { TERM_KIND, TERM_FOLD_END, TERM_EXPIRES_MS, TERM_AT, TERM_WIDTH, TERM_COUN
 
 static bool in_bounds(const int32_t *terms, size_t count, size_t asked_len, size_t answer_len) {
   if (asked_len < FOLD_START || asked_len > ASKED_MAX || answer_len < FOLD_START || answer_len > ANSWER_MAX) return false;
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < TERMS; i++) {
     if (terms[i] < 0) return false;
   }
   size_t fold_end = (size_t)terms[TERM_FOLD_END], tags = (size_t)terms[TERM_TAGS];
@@ -369,8 +426,8 @@ static bool in_bounds(const int32_t *terms, size_t count, size_t asked_len, size
   if (terms[TERM_KIND] >= KINDS || tags > TAGS_MAX || count < TERMS + tags) return false;
   if (fold_end < FOLD_START || fold_end > asked_len || fold_end > answer_len) return false;
   if (at > answer_len || width > answer_len || parts > answer_len || at + width * parts > answer_len) return false;
-  for (size_t i = TERMS; i < count; i++) {
-    if (i < TERMS + tags ? terms[i] >= TAGS : (size_t)terms[i] + 4 > answer_len) return false;
+  for (size_t i = TERMS + tags; i < count; i++) {
+    if (terms[i] < 0 || (size_t)terms[i] + 4 > answer_len) return false;
   }
   return true;
 }
@@ -392,7 +449,7 @@ static struct entry *new_entry(const int32_t *terms, size_t count, const uint8_t
       .tag_count = (uint8_t)tags,
   };
   entry->expires_ms = terms[TERM_EXPIRES_MS] ? entry->kept_ms + terms[TERM_EXPIRES_MS] : 0;
-  for (size_t i = 0; i < tags; i++) entry->tags[i] = (uint16_t)terms[TERMS + i];
+  for (size_t i = 0; i < tags; i++) entry->tags[i] = (uint32_t)terms[TERMS + i];
   memcpy(entry->bytes, asked, asked_len);
   memcpy(entry->bytes + asked_len, answer, answer_len);
   for (size_t i = FOLD_START; i < entry->fold_end; i++) {
@@ -432,18 +489,6 @@ napi_value datagrams_keep(napi_env env, napi_callback_info cbinfo) {
   return js_undefined(env);
 }
 
-static bool arg_tags(struct call *call, size_t i, const uint8_t **at, size_t *count) {
-  size_t len;
-  if (!arg_bytes(call, i, "tags", at, &len)) return false;
-  *count = len / sizeof(uint16_t);
-  for (size_t k = 0; k < *count; k++) {
-    uint16_t tag;
-    memcpy(&tag, *at + k * sizeof tag, sizeof tag);
-    if (tag >= TAGS) return throw_invalid(call, "tags must be below %d", TAGS), false;
-  }
-  return true;
-}
-
 /* Takes the tables out under the lock, for freeing 100,000 entries takes as long as 3,000 answers. */
 static void forget_whole(struct datagrams *datagrams, const struct endpoint *only) {
   struct answers *gone = calloc(datagrams->count ? datagrams->count : 1, sizeof *gone);
@@ -469,9 +514,9 @@ static void forget_tags(struct datagrams *datagrams, const uint8_t *at, size_t c
   datagrams_lock(datagrams);
   datagrams->validity.stamp++;
   for (size_t i = 0; i < count; i++) {
-    uint16_t tag;
+    uint32_t tag;
     memcpy(&tag, at + i * sizeof tag, sizeof tag);
-    datagrams->validity.changed[tag] = datagrams->validity.stamp;
+    note_change(&datagrams->validity, tag);
   }
   datagrams_unlock(datagrams);
 }
@@ -481,14 +526,14 @@ napi_value datagrams_forget(napi_env env, napi_callback_info cbinfo) {
   struct datagrams *datagrams;
   struct endpoint *only = NULL;
   const uint8_t *at;
-  size_t count;
+  size_t len;
   if (!begin(env, cbinfo, "datagramsForget", &call, &datagrams)) return NULL;
   if (!arg_absent(&call, 1) && !arg_endpoint(&call, datagrams, &only)) return NULL;
   if (arg_absent(&call, 2)) {
     forget_whole(datagrams, only);
   } else {
-    if (!arg_tags(&call, 2, &at, &count)) return NULL;
-    forget_tags(datagrams, at, count);
+    if (!arg_bytes(&call, 2, "tags", &at, &len)) return NULL;
+    forget_tags(datagrams, at, len / sizeof(uint32_t));
   }
   return js_int(env, (int64_t)datagrams->validity.stamp);
 }

@@ -180,6 +180,7 @@ napi_value datagrams_add(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_remove(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_counts(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_send(napi_env env, napi_callback_info cbinfo);
+napi_value datagrams_stream(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_keep(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_forget(napi_env env, napi_callback_info cbinfo);
 napi_value datagrams_stop(napi_env env, napi_callback_info cbinfo);

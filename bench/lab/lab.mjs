@@ -1,6 +1,7 @@
 // What the benches measure in, made when first asked for.
 import { spawnSync } from 'node:child_process';
 import { checkMachine } from '../../scripts/guest/machine.mjs';
+import { dnsSides } from '../dns/sides.mjs';
 import { guestSides } from '../guest.mjs';
 import { agentSides } from '../peers/agents.mjs';
 import { loadSides } from '../peers/load.mjs';
@@ -25,6 +26,20 @@ const SHELL_TOOLS = ['ip', 'bridge', 'nft', 'iptables-restore'];
 function need(tools) {
   const absent = tools.filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0);
   if (absent.length > 0) throw new MissingPeer(`not installed: ${absent.join(', ')}`);
+}
+
+/** Programs of name servers that weft is compared with. */
+const NAME_SERVERS = { knot: 'knotd', nsd: 'nsd', unbound: 'unbound', aardvark: '/usr/lib/podman/aardvark-dns' };
+
+/** A side that says that a name server is not there. */
+function missingServer(name) {
+  try {
+    need(name in NAME_SERVERS ? [NAME_SERVERS[name]] : [NAME_SERVERS.knot]);
+    return undefined;
+  } catch (cause) {
+    if (cause instanceof MissingPeer) return { missing: cause.message };
+    throw cause;
+  }
 }
 
 /** Systems on one switch. Each has the namespaces of a client and a backend, and the address of the client's node. */
@@ -127,6 +142,14 @@ export class Lab {
         throw new MissingPeer(cause.message);
       }
       return this.#together([await guestSides(SERVICES_IN_GUEST, this.traffic.cpus.cpu)]);
+    });
+  }
+
+  /** Name servers. @returns their sides */
+  dns() {
+    return this.#once('dns', async () => {
+      need(['dnsperf', 'dig', 'taskset']);
+      return this.#together([await dnsSides({ directory: this.directory, ...this.traffic.cpus }, missingServer)]);
     });
   }
 

@@ -55,7 +55,8 @@ export class Chain {
     const { ttl } = this.view;
     const limit = replyLimit(query, transport);
     const outcome = lookup(this.view, sandbox, query.key, query.type);
-    const keeping = keep && isPlain(query) ? { keep, terms: termsOf(query, sandbox) } : undefined;
+    const keeping =
+      keep && isPlain(query) ? { keep: wholeOnly(query, keep), terms: termsOf(query, sandbox) } : undefined;
     const kept = (outcome: HitOutcome, reply: Uint8Array, rotation?: Terms['rotation']) => {
       this.counters[outcome]++;
       keeping?.keep(reply, { ...keeping.terms, outcome, ...(rotation && { rotation }) });
@@ -64,10 +65,7 @@ export class Chain {
     switch (outcome.kind) {
       case 'addresses': {
         const reply = addressReply(query, outcome, this.#turn(outcome.sets), ttl, limit);
-        const rotation = rotationOf(query, reply);
-        if (rotation) return kept('answered', reply, rotation);
-        this.counters.answered++;
-        return reply;
+        return kept('answered', reply, rotationOf(query, reply));
       }
       case 'pointer':
         return kept('answered', pointerReply(query, outcome.target, ttl, limit));
@@ -107,8 +105,7 @@ export class Chain {
     const age = Math.floor((now - since) / 1000);
     const left = (said: number) => (how === 'stale' ? STALE_TTL : Math.max(0, said - age));
     const reply = forwardedReply(query, response, limit, left);
-    const whole = (be16(reply, 2) & FLAG.TC) === 0;
-    if (keeping && whole && (how === 'forwarded' || how === 'cached') && expires > now) {
+    if (keeping && (how === 'forwarded' || how === 'cached') && expires > now) {
       const { keep, terms } = keeping;
       keep(reply, { ...terms, outcome: 'cached', expiresMs: expires - now, ttlAt: response.ttls });
     }
@@ -132,6 +129,14 @@ export class Chain {
 interface Keeping {
   keep: Keep;
   terms: Omit<Terms, 'outcome'>;
+}
+
+/** What is kept is answered by UDP and TCP alike: what is whole, and has room in a datagram. */
+function wholeOnly(query: Query, keep: Keep): Keep {
+  return (answer, terms) => {
+    const whole = (be16(answer, 2) & FLAG.TC) === 0;
+    if (whole && answer.length <= replyLimit(query, 'udp')) keep(answer, terms);
+  };
 }
 
 /** An answer holds until what its name means in the view changes. */

@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { toWeftError, WeftError } from '../base/errors.js';
 import type { Chain } from './chain.js';
 import { Lines } from './lines.js';
@@ -6,7 +7,10 @@ import type { Listeners } from './listeners.js';
 import type { Reply } from './protocol.js';
 import { type Touched, touchedBy } from './tags.js';
 import type { View } from './view.js';
-import { parseView, patchView } from './view-json.js';
+import { patchSteps, type Steps, viewSteps } from './view-json.js';
+
+/** Work goes on for so long before queries have their turn; a name that nobody asked before waits for it. */
+const TURN_MS = 0.5;
 
 /**
  * The resolver's side of the control socket. Any number of agents may be connected, an old one beside its successor;
@@ -50,11 +54,11 @@ export class Control {
     const { op, ...body } = parseLine(line);
     switch (op) {
       case 'view':
-        return this.#apply(parseView(body.view));
+        return this.#apply(await amidQueries(viewSteps(body.view)));
       case 'patch': {
         const { revision } = this.chain.view;
         if (body.revision !== revision + 1) return { op: 'resync', revision };
-        return this.#apply(patchView(this.chain.view, body), touchedBy(body));
+        return this.#apply(await amidQueries(patchSteps(this.chain.view, body)), touchedBy(body));
       }
       case 'status':
         return {
@@ -77,6 +81,16 @@ export class Control {
     const { bound, errors } = this.listeners;
     this.log('view applied', { revision, sandboxes: Object.keys(bound).length, errors });
     return { op: 'applied', revision, sandboxes: bound, errors };
+  }
+}
+
+async function amidQueries<T>(steps: Steps<T>): Promise<T> {
+  for (;;) {
+    for (const end = performance.now() + TURN_MS; performance.now() < end; ) {
+      const { done, value } = steps.next();
+      if (done) return value;
+    }
+    await setImmediate();
   }
 }
 

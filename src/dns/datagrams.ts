@@ -1,4 +1,5 @@
 import { ASKED_MAX, HIT_OUTCOMES, type HitOutcome, type Terms } from './keep.js';
+import type { Transport } from './query.js';
 import { TAGS_MAX } from './tags.js';
 
 /** A thread of `datagramsStart`. Opaque. */
@@ -11,7 +12,8 @@ export interface NativeDatagrams {
   datagramsStart(callback: (batch: Buffer) => void, ownBytes: number, allBytes: number): DatagramThread;
   datagramsAdd(thread: DatagramThread, fd: number): number;
   datagramsRemove(thread: DatagramThread, id: number): void;
-  datagramsCounts(thread: DatagramThread, id: number): { hits: number[]; refused: number; bytes: number };
+  datagramsCounts(thread: DatagramThread, id: number): NativeCounts;
+  datagramsStream(thread: DatagramThread, id: number, stream: Uint8Array): { answers: Buffer; taken: number };
   datagramsSend(thread: DatagramThread, id: number, address: number, port: number, message: Uint8Array): void;
   datagramsKeep(
     thread: DatagramThread,
@@ -21,8 +23,15 @@ export interface NativeDatagrams {
     answer: Uint8Array,
     terms: Int32Array,
   ): void;
-  datagramsForget(thread: DatagramThread, id?: number, tags?: Uint16Array): number;
+  datagramsForget(thread: DatagramThread, id?: number, tags?: Uint32Array): number;
   datagramsStop(thread: DatagramThread): void;
+}
+
+interface NativeCounts {
+  hits: number[];
+  streamHits: number[];
+  refused: number;
+  bytes: number;
 }
 
 /** Answers kept for one sandbox, in bytes: 190,000 of one address. */
@@ -69,10 +78,10 @@ export class Datagrams {
         native.datagramsKeep(thread, id, stamp, asked, answer, packed(terms));
       },
       counts: () => {
-        const { hits, refused, bytes } = native.datagramsCounts(thread, id);
-        const byOutcome = HIT_OUTCOMES.map((outcome, i) => [outcome, hits[i] ?? 0] as const);
-        return { hits: Object.fromEntries(byOutcome) as Hits, refused, bytes };
+        const { hits, streamHits, refused, bytes } = native.datagramsCounts(thread, id);
+        return { hits: { udp: byOutcome(hits), tcp: byOutcome(streamHits) }, refused, bytes };
       },
+      answerStream: (stream) => native.datagramsStream(thread, id, stream),
       forget: () => {
         this.#stamp = native.datagramsForget(thread, id);
       },
@@ -85,7 +94,7 @@ export class Datagrams {
 
   /** Once it is back, no answer under one of these tags, or none at all, leaves that was kept with an older stamp. */
   forget(tags?: readonly number[]): void {
-    this.#stamp = this.native.datagramsForget(this.#thread, undefined, tags && Uint16Array.from(tags));
+    this.#stamp = this.native.datagramsForget(this.#thread, undefined, tags && Uint32Array.from(tags));
   }
 
   #take(batch: Buffer): void {
@@ -105,12 +114,21 @@ const ENVELOPE_BYTES = 16;
 
 export type Hits = Record<HitOutcome, number>;
 
+function byOutcome(counts: readonly number[]): Hits {
+  return Object.fromEntries(HIT_OUTCOMES.map((outcome, i) => [outcome, counts[i] ?? 0])) as Hits;
+}
+
 export interface DatagramSocket {
   send(message: Uint8Array, to: Peer): void;
   /** @param stamp of the time when the answer was looked up */
   keep(asked: Uint8Array, answer: Uint8Array, stamp: number, terms: Terms): void;
-  /** Queries answered by the thread, datagrams that the kernel refused to send, bytes of what is kept. */
-  counts(): { hits: Hits; refused: number; bytes: number };
+  /**
+   * Answers out of what is kept to messages of a stream, from the first on until one is not known or not whole.
+   * @returns the answers, framed as those, and how many bytes they are answers to
+   */
+  answerStream(stream: Uint8Array): { answers: Buffer; taken: number };
+  /** Queries answered out of what is kept, datagrams that the kernel refused to send, bytes of what is kept. */
+  counts(): { hits: Record<Transport, Hits>; refused: number; bytes: number };
   /** Everything that is kept. */
   forget(): void;
   close(): void;

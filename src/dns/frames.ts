@@ -5,12 +5,17 @@
 export class Frames {
   #pending: Buffer = Buffer.alloc(0);
 
-  /** @returns the messages that this chunk completes, in order */
-  push(chunk: Buffer): Buffer[] {
+  /**
+   * @param take is offered what is left, before each message, and says how many bytes of whole messages it has dealt with
+   * @returns the other messages that this chunk completes, in order
+   */
+  push(chunk: Buffer, take: (rest: Buffer) => number = () => 0): Buffer[] {
     const bytes = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
     const messages: Buffer[] = [];
     let at = 0;
-    while (at + 2 <= bytes.length) {
+    for (;;) {
+      at += take(bytes.subarray(at));
+      if (at + 2 > bytes.length) break;
       const end = at + 2 + bytes.readUInt16BE(at);
       if (end > bytes.length) break;
       messages.push(bytes.subarray(at + 2, end));

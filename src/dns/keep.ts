@@ -1,4 +1,4 @@
-import { FLAG, HEADER_BYTES, OPT_BYTES } from './constants.js';
+import { HEADER_BYTES, OPT_BYTES } from './constants.js';
 import type { Counters } from './counters.js';
 import { be16, type Query } from './query.js';
 
@@ -34,13 +34,12 @@ export function isPlain(query: Query): boolean {
 export const foldEnd = (query: Query): number => query.questionEnd - 4;
 
 /**
- * How the addresses of a reply take turns; undefined where not all are in it, for then they are not the same ones in
- * another order.
+ * How the addresses of a reply take turns; undefined where there are none to.
  * @param reply of `addressReply`
  */
 export function rotationOf(query: Query, reply: Uint8Array): Terms['rotation'] | undefined {
-  if (be16(reply, 2) & FLAG.TC) return undefined;
   const count = be16(reply, 6);
+  if (count < 2) return undefined;
   const bytes = reply.length - query.questionEnd - (query.edns ? OPT_BYTES : 0);
   return { at: query.questionEnd, width: bytes / count, count };
 }

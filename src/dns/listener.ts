@@ -2,6 +2,7 @@ import type net from 'node:net';
 import type { Chain } from './chain.js';
 import type { Datagrams, Peer } from './datagrams.js';
 import { Frames, framed } from './frames.js';
+import type { Transport } from './query.js';
 import { type NamespaceSockets, openSockets, type SandboxSockets } from './sockets.js';
 import type { SandboxView } from './view.js';
 
@@ -57,13 +58,16 @@ export class Listener {
   }
 
   answer(message: Buffer, from: Peer): void {
-    const { udp } = this.sockets;
-    const { stamp } = this.datagrams;
-    const reply = this.chain.respond(this.sandbox, message, 'udp', (answer, terms) => {
-      if (!this.#closed) udp.keep(message, answer, stamp, terms);
-    });
+    const reply = this.#respond(message, 'udp');
     if (reply instanceof Promise) void reply.then((late) => this.#send(late, from));
     else if (reply) this.#send(reply, from);
+  }
+
+  #respond(message: Buffer, transport: Transport): ReturnType<Chain['respond']> {
+    const { stamp } = this.datagrams;
+    return this.chain.respond(this.sandbox, message, transport, (answer, terms) => {
+      if (!this.#closed) this.sockets.udp.keep(message, answer, stamp, terms);
+    });
   }
 
   #send(reply: Uint8Array, to: Peer): void {
@@ -84,27 +88,38 @@ export class Listener {
       ended = true;
       if (waiting === 0) socket.end();
     });
-    const write = (reply: Uint8Array) => {
-      if (socket.writable && !socket.write(framed(reply))) socket.pause();
+    const write = (replies: Buffer) => {
+      if (socket.writable && !socket.write(replies)) socket.pause();
     };
-    const writeLate = (reply: Uint8Array) => {
+    const writeLate = (reply: Buffer) => {
       write(reply);
       waiting--;
       if (ended && waiting === 0) socket.end();
       else if (!socket.writableNeedDrain) socket.resume();
     };
     socket.on('data', (chunk) => {
-      for (const message of frames.push(chunk)) {
-        const reply = this.chain.respond(this.sandbox, message, 'tcp');
-        if (!reply) {
-          // What is no query has no answer, and the rest of such a stream is not to be trusted.
-          socket.destroy();
-          return;
-        }
+      // What came together is answered together: a system call for each answer would take longer than finding it.
+      const ready: Buffer[] = [];
+      let trusted = true;
+      const known = (rest: Buffer) => {
+        const { answers, taken } = this.sockets.udp.answerStream(rest);
+        if (taken > 0) ready.push(answers);
+        return taken;
+      };
+      for (const message of frames.push(chunk, known)) {
+        const reply = this.#respond(message, 'tcp');
+        // What is no query has no answer, and the rest of such a stream is not to be trusted.
+        trusted = reply !== undefined;
+        if (!reply) break;
         if (reply instanceof Promise) {
           waiting++;
-          void reply.then(writeLate);
-        } else write(reply);
+          void reply.then((late) => writeLate(framed(late)));
+        } else ready.push(framed(reply));
+      }
+      if (ready.length > 0) write(Buffer.concat(ready));
+      if (!trusted) {
+        socket.destroy();
+        return;
       }
       if (waiting >= PIPELINED) socket.pause();
     });

@@ -118,9 +118,11 @@ export class Listeners {
 }
 
 function addHits(counters: Counters, { hits, refused }: ReturnType<Listener['sockets']['udp']['counts']>): void {
-  for (const outcome of HIT_OUTCOMES) {
-    counters[outcome] += hits[outcome];
-    counters.udp += hits[outcome];
+  for (const transport of ['udp', 'tcp'] as const) {
+    for (const outcome of HIT_OUTCOMES) {
+      counters[outcome] += hits[transport][outcome];
+      counters[transport] += hits[transport][outcome];
+    }
   }
   counters.socketErrors += refused;
 }

@@ -3,8 +3,6 @@ import { isBelow } from './name.js';
 import { reverseIp } from './reverse.js';
 import type { SandboxView } from './view.js';
 
-/** Numbers that tags are; what hashes to the same one is forgotten with it. */
-const TAGS = 8192;
 /** More than a name ever needs, unless networks are named after each other. */
 export const TAGS_MAX = 6;
 
@@ -49,9 +47,9 @@ export function touchedBy(patch: Readonly<Record<string, unknown>>): Touched {
   return { sandboxes: Object.keys(sandboxes as object), tags: Object.keys(rest).length > 0 ? 'all' : [...tags] };
 }
 
-/** FNV-1a. */
+/** 32 bits: FNV-1a. What hashes to the same number is forgotten together. */
 function tag(text: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return ((hash >>> 16) ^ hash) & (TAGS - 1);
+  return hash;
 }

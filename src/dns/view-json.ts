@@ -1,12 +1,12 @@
 import { parseCidr } from '../base/cidr.js';
-import { canonicalIp, type Ip } from '../base/ip.js';
+import { canonicalIp } from '../base/ip.js';
 import { invalid, natural, object, strings } from './json.js';
 import { nameKey, nameWire } from './name.js';
 import { parseName } from './name-json.js';
 import type { ServedJson } from './served.js';
 import { parseServer, type Server } from './server-address.js';
 import { LISTEN_ADDRESS } from './sockets.js';
-import { LOCAL_TTL, type NameEntry, type NetworkView, type SandboxView, type Split, type View } from './view.js';
+import { LOCAL_TTL, type NetworkView, type SandboxView, type Split, type View } from './view.js';
 
 /** Seconds in a day: an address that is kept longer outlives what it belonged to. */
 export const TTL_MAX = 86_400;
@@ -81,18 +81,41 @@ export interface NamesJson {
 }
 
 /**
+ * Work in steps of some ten microseconds to a millisecond, so that 10,000 names, 200 ms, can be read between queries.
+ * @see finish
+ */
+export type Steps<T> = Generator<void, T, void>;
+
+/** Names between two steps. */
+const STEP = 32;
+
+/** All steps at once. */
+export function finish<T>(steps: Steps<T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** A view out of parsed JSON. @throws as `viewSteps` */
+export const parseView = (json: unknown): View => finish(viewSteps(json));
+
+/** The view that follows from a patch. @throws as `patchSteps` */
+export const patchView = (view: View, json: unknown): View => finish(patchSteps(view, json));
+
+/**
  * A view out of parsed JSON.
  * @throws WEFT_INVALID_* naming the field: a view with an error anywhere is refused whole
  */
-export function parseView(json: unknown): View {
+export function* viewSteps(json: unknown): Steps<View> {
   const fields = object(json, 'view', ['revision', 'ttl?', 'upstreams', 'split?', 'sandboxes', 'networks']);
   return checked({
     revision: natural(fields.revision, 'revision'),
     ttl: fields.ttl === undefined ? LOCAL_TTL : natural(fields.ttl, 'view.ttl', TTL_MAX),
     upstreams: servers(fields.upstreams, 'view.upstreams'),
     split: parseSplit(fields.split, 'view.split', servers),
-    sandboxes: mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
-    networks: mapOf(fields.networks, 'networks', parseNetwork),
+    sandboxes: yield* mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
+    networks: yield* networksOf(fields.networks),
   });
 }
 
@@ -100,20 +123,20 @@ export function parseView(json: unknown): View {
  * The view that follows from a patch. Whether its revision follows is the caller's question.
  * @throws WEFT_INVALID_* naming the field; the old view is untouched
  */
-export function patchView(view: View, json: unknown): View {
+export function* patchSteps(view: View, json: unknown): Steps<View> {
   const fields = object(json, 'patch', ['revision', 'upstreams?', 'sandboxes?', 'networks?', 'names?']);
   return checked({
     revision: natural(fields.revision, 'revision'),
     ttl: view.ttl,
     split: view.split,
     upstreams: fields.upstreams === undefined ? view.upstreams : servers(fields.upstreams, 'patch.upstreams'),
-    sandboxes: patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
-    networks: renamed(patched(view.networks, fields.networks, 'networks', parseNetwork), fields.names),
+    sandboxes: yield* patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
+    networks: yield* renamed(yield* replaced(view.networks, fields.networks), fields.names),
   });
 }
 
 /** Networks with single names patched: a copy of each one's maps, 1 ms at 10,000 names. */
-function renamed(networks: ReadonlyMap<string, NetworkView>, json: unknown): ReadonlyMap<string, NetworkView> {
+function* renamed(networks: Networks, json: unknown): Steps<Networks> {
   if (json === undefined) return networks;
   const next = new Map(networks);
   for (const [id, patch] of Object.entries(object(json, 'names'))) {
@@ -123,9 +146,28 @@ function renamed(networks: ReadonlyMap<string, NetworkView>, json: unknown): Rea
     const fields = object(patch, at, ['names?', 'ptr?']);
     next.set(id, {
       ...old,
-      names: patched(old.names, fields.names, `${at}.names`, parseName, nameOf),
-      pointers: patched(old.pointers, fields.ptr, `${at}.ptr`, parseTarget, canonicalIp),
+      names: yield* patched(old.names, fields.names, `${at}.names`, parseName, nameOf),
+      pointers: yield* patched(old.pointers, fields.ptr, `${at}.ptr`, parseTarget, canonicalIp),
     });
+  }
+  return next;
+}
+
+type Networks = ReadonlyMap<string, NetworkView>;
+
+function* networksOf(json: unknown): Steps<Networks> {
+  const networks = new Map<string, NetworkView>();
+  for (const [id, entry] of Object.entries(object(json, 'networks')))
+    networks.set(id, yield* parseNetwork(entry, `networks.${id}`));
+  return networks;
+}
+
+function* replaced(old: Networks, json: unknown): Steps<Networks> {
+  if (json === undefined) return old;
+  const next = new Map(old);
+  for (const [id, entry] of Object.entries(object(json, 'networks'))) {
+    if (entry === null) next.delete(id);
+    else next.set(id, yield* parseNetwork(entry, `networks.${id}`));
   }
   return next;
 }
@@ -183,19 +225,13 @@ function port(json: unknown, at: string): number {
   throw invalid(at, 'not a port');
 }
 
-function parseNetwork(json: unknown, at: string): NetworkView {
+function* parseNetwork(json: unknown, at: string): Steps<NetworkView> {
   const fields = object(json, at, ['internal', 'ingress?', 'subnets?', 'names', 'ptr']);
   if (typeof fields.internal !== 'boolean') throw invalid(`${at}.internal`, 'not a boolean');
   if (fields.ingress !== undefined && typeof fields.ingress !== 'boolean')
     throw invalid(`${at}.ingress`, 'not a boolean');
-  const names = new Map<string, NameEntry>();
-  for (const [name, entry] of Object.entries(object(fields.names, `${at}.names`))) {
-    names.set(nameOf(name, `${at}.names`), parseName(entry, `${at}.names.${name}`));
-  }
-  const pointers = new Map<Ip, string>();
-  for (const [ip, target] of Object.entries(object(fields.ptr, `${at}.ptr`))) {
-    pointers.set(canonicalIp(ip), parseTarget(target, `${at}.ptr.${ip}`));
-  }
+  const names = yield* mapOf(fields.names, `${at}.names`, parseName, nameOf);
+  const pointers = yield* mapOf(fields.ptr, `${at}.ptr`, parseTarget, canonicalIp);
   const subnets = fields.subnets === undefined ? [] : strings(fields.subnets, `${at}.subnets`).map(parseCidr);
   return { internal: fields.internal, ingress: fields.ingress === true, subnets, names, pointers };
 }
@@ -217,23 +253,35 @@ function servers(json: unknown, at: string): Server[] {
   return strings(json, at).map(parseServer);
 }
 
-function patched<T>(
+function* patched<T>(
   old: ReadonlyMap<string, T>,
   json: unknown,
   at: string,
   parse: (entry: unknown, at: string) => T,
   keyOf: (name: string, at: string) => string = (name) => name,
-): ReadonlyMap<string, T> {
+): Steps<ReadonlyMap<string, T>> {
   if (json === undefined) return old;
   const next = new Map(old);
+  let count = 0;
   for (const [name, entry] of Object.entries(object(json, at))) {
     const key = keyOf(name, at);
     if (entry === null) next.delete(key);
     else next.set(key, parse(entry, `${at}.${name}`));
+    if (++count % STEP === 0) yield;
   }
   return next;
 }
 
-function mapOf<T>(json: unknown, at: string, parse: (entry: unknown, at: string) => T): Map<string, T> {
-  return new Map(Object.entries(object(json, at)).map(([name, entry]) => [name, parse(entry, `${at}.${name}`)]));
+function* mapOf<T>(
+  json: unknown,
+  at: string,
+  parse: (entry: unknown, at: string) => T,
+  keyOf: (name: string, at: string) => string = (name) => name,
+): Steps<Map<string, T>> {
+  const map = new Map<string, T>();
+  for (const [name, entry] of Object.entries(object(json, at))) {
+    map.set(keyOf(name, at), parse(entry, `${at}.${name}`));
+    if (map.size % STEP === 0) yield;
+  }
+  return map;
 }

@@ -22,7 +22,7 @@ const ADDRESSES: Record<string, { a?: string[]; aaaa?: string[] }> = {
   empty: {},
   many: { a: many, aaaa: many.map((_, i) => `fd00::1:${i.toString(16)}`) },
 };
-const VIEW: ViewJson = {
+export const VIEW: ViewJson = {
   ...{ revision: 1, ttl: TTL, upstreams: [] },
   // Without a way out nothing is forwarded: every answer is there at once.
   sandboxes: { c: { netns: '/c', networks: ['Net'] } },
@@ -49,6 +49,24 @@ const NAMES = [
 const COMMON: readonly number[] = [...Object.values(TYPE), 0, 64, 65, 256, 257, 65280];
 const SIZES: readonly number[] = [0, 100, 511, 512, 513, 1232, 4096, 65535];
 
+/** A resolver that is reached otherwise than by a call. */
+export interface Wire {
+  /** @param answered whether a reply is waited for */
+  exchange(message: Buffer, transport: Transport, answered: boolean): Promise<Uint8Array | undefined>;
+}
+
+interface Drawn {
+  asked: Asked;
+  query: Buffer;
+  bytes: Buffer;
+  damaged: boolean;
+  transport: Transport;
+}
+
+function quoting({ transport, bytes }: Drawn, error: unknown): Error {
+  return new Error(`${transport} ${bytes.toString('hex')}: ${(error as Error).message}`, { cause: error });
+}
+
 /** Messages at a resolver's chain, one after the other, each answer looked at. The same seed gives the same messages. */
 export class DnsFuzz {
   readonly chain = new Chain(NOBODY);
@@ -60,19 +78,39 @@ export class DnsFuzz {
 
   /** @throws AssertionError that quotes the message in hexadecimal */
   step(): void {
+    const drawn = this.#drawn();
+    const { bytes, transport } = drawn;
+    try {
+      this.#look(drawn, this.#answered(transport === 'tcp' ? this.#streamed(bytes) : bytes, transport));
+    } catch (error) {
+      throw quoting(drawn, error);
+    }
+  }
+
+  /** The same to a resolver behind sockets. What is a query must be answered. @throws as `step` */
+  async stepOver(wire: Wire): Promise<void> {
+    const drawn = this.#drawn();
+    const { bytes, transport } = drawn;
+    try {
+      const isQuery = bytes.length >= HEADER_BYTES && (be16(bytes, 2) & FLAG.QR) === 0;
+      this.#look(drawn, await wire.exchange(bytes, transport, isQuery));
+    } catch (error) {
+      throw quoting(drawn, error);
+    }
+  }
+
+  #drawn(): Drawn {
     const { random } = this;
     const asked = this.#asked();
     const query = WRITERS[random.int(WRITERS.length)]?.(asked) as Buffer;
     const transport: Transport = random.chance(0.3) ? 'tcp' : 'udp';
     const damaged = random.chance(0.6);
-    const bytes = damaged ? this.#damaged(query) : query;
-    try {
-      const reply = this.#answered(transport === 'tcp' ? this.#streamed(bytes) : bytes, transport);
-      if (damaged) this.#judge(bytes, reply, transport);
-      else this.#compare(asked, query, reply, transport);
-    } catch (error) {
-      throw new Error(`${transport} ${bytes.toString('hex')}: ${(error as Error).message}`, { cause: error });
-    }
+    return { asked, query, transport, damaged, bytes: damaged ? this.#damaged(query) : query };
+  }
+
+  #look({ asked, query, bytes, damaged, transport }: Drawn, reply: Uint8Array | undefined): void {
+    if (damaged) this.#judge(bytes, reply, transport);
+    else this.#compare(asked, query, reply, transport);
   }
 
   #asked(): Asked {

@@ -28,6 +28,36 @@ test('messages are cut the same however the stream arrives', (t) => {
   );
 });
 
+test('messages that somebody else deals with are left out, and the others cut as ever', (t) => {
+  const messages = fc.array(fc.uint8Array({ maxLength: 20 }), { maxLength: 12 });
+  fc.assert(
+    fc.property(messages, fc.array(fc.nat(60)), (sent, sizes) => {
+      const frames = new Frames();
+      const dealtWith: number[][] = [];
+      const isEven = (message: Uint8Array) => message.length % 2 === 0;
+      // Takes as many as it can, as long as they have an even number of bytes.
+      const take = (rest: Buffer) => {
+        let at = 0;
+        for (;;) {
+          const message = new Frames().push(rest.subarray(at))[0];
+          if (!message || !isEven(message)) return at;
+          dealtWith.push([...message]);
+          at += 2 + message.length;
+        }
+      };
+      const got = chunks(Buffer.concat(sent.map(framed)), sizes).flatMap((chunk) => frames.push(chunk, take));
+      t.deepEqual(
+        got.map((m) => [...m]),
+        sent.filter((m) => !isEven(m)).map((m) => [...m]),
+      );
+      t.deepEqual(
+        dealtWith,
+        sent.filter(isEven).map((m) => [...m]),
+      );
+    }),
+  );
+});
+
 test('lines are cut the same however the stream arrives, characters of several bytes whole', (t) => {
   const lines = fc.array(fc.string({ unit: 'grapheme', maxLength: 20 }).map((line) => line.replaceAll('\n', '')));
   fc.assert(

@@ -174,15 +174,23 @@ export interface Native {
   datagramsAdd(thread: DatagramThread, fd: number): number;
   /** Close a socket. @throws ENOENT: no such id. */
   datagramsRemove(thread: DatagramThread, id: number): void;
-  /** Answers given from the table, by kind; datagrams that the kernel refused to send; bytes of the table. */
-  datagramsCounts(thread: DatagramThread, id: number): { hits: number[]; refused: number; bytes: number };
+  /** Answers given from the table, by kind, to datagrams and in streams; datagrams that the kernel refused to send; bytes of the table. */
+  datagramsCounts(
+    thread: DatagramThread,
+    id: number,
+  ): { hits: number[]; streamHits: number[]; refused: number; bytes: number };
+  /**
+   * Answers out of a socket's table to messages of a stream, each behind its length in two bytes, from the first on until
+   * one is not known or not whole. @returns the answers, framed alike, and how many bytes they are answers to
+   */
+  datagramsStream(thread: DatagramThread, id: number, stream: Uint8Array): { answers: Buffer; taken: number };
   /** Send a datagram; within the callback, when that returns. A socket that is closed sends nothing. */
   datagramsSend(thread: DatagramThread, id: number, address: number, port: number, message: Uint8Array): void;
   /**
    * Answer `asked` with `answer` from now on (within the callback: when that returns, before what it sends). The first two
    * bytes match anything and are repeated, letters from byte 12 up to `foldEnd` match in either case and are repeated.
    * `terms`: kind (below 16), foldEnd, milliseconds or 0, rotation (offset, width and number of parts), number of tags,
-   * the tags (below 8192, at most 6), offsets of 32-bit seconds that count down. `stamp`: of the time when the answer was
+   * the tags (32 bits, at most 6), offsets of 32-bit seconds that count down. `stamp`: of the time when the answer was
    * made; void where its socket or one of its tags was forgotten since. @throws EINVAL: terms that do not fit.
    */
   datagramsKeep(
@@ -197,7 +205,7 @@ export interface Native {
    * Make void what is kept under these tags; without tags what is kept for this socket; without either everything. No such
    * answer leaves any more once it returns. @returns the stamp of what is kept from now on
    */
-  datagramsForget(thread: DatagramThread, id?: number, tags?: Uint16Array): number;
+  datagramsForget(thread: DatagramThread, id?: number, tags?: Uint32Array): number;
   /** End the thread and close its sockets; no callback follows. Stopped already is success. */
   datagramsStop(thread: DatagramThread): void;
 
