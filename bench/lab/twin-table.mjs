@@ -23,8 +23,10 @@ const mark = (address) =>
 export function balancerTable({ bridge, key, frontend, backend }, more = []) {
   const id = mark(backend.address);
   const toward = (map) => `ether daddr set ${key} . meta mark map @${map}`;
-  const remember = (timeout) => `update @flows4 { ${FLOW} timeout ${timeout} }`;
-  const linger = `update @closing4 { ${FLOW} timeout 30s }`;
+  const recall = (memory) => `${FLOW} @${memory} meta mark set ${id}`;
+  const remember = (memory, timeout) => `update @${memory} { ${FLOW} timeout ${timeout} }`;
+  const forget = (memory) => `delete @${memory} { ${FLOW} }`;
+  const linger = remember('closing4', '30s');
   const chain = (name, ...rules) => [`chain ${name} {`, ...rules.map((rule) => `  ${rule}`), '}'];
   return [
     'table bridge weft {',
@@ -33,50 +35,60 @@ export function balancerTable({ bridge, key, frontend, backend }, more = []) {
     `map live4 { typeof ${key} . meta mark : ether saddr; counter; elements = { ${frontend} . ${id} : ${backend.mac} }; }`,
     ...['drain4', 'stay4'].map((map) => `map ${map} { typeof ${key} . meta mark : ether saddr; counter; }`),
     `set begun4 { typeof ${key} . meta mark; flags dynamic,timeout; timeout 1d; size 262144; counter; }`,
-    ...['flows4', 'closing4'].map((set) => `set ${set} { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`),
+    ...['flows4', 'closing4', 'talks4'].map(
+      (set) => `set ${set} { typeof ${FLOW}; flags dynamic,timeout; size 262144; }`,
+    ),
     'map frags4 { typeof ip saddr . ip daddr . ip id . ip protocol : ether saddr; flags dynamic,timeout; size 65536; }',
     ...chain('frag4', 'ether daddr set ip saddr . ip daddr . ip id . ip protocol map @frags4'),
     ...chain('note4'),
-    ...chain('close4', `delete @flows4 { ${FLOW} }`, `delete @closing4 { ${FLOW} }`, linger),
+    ...chain('close4', forget('flows4'), forget('closing4'), linger),
     ...chain('linger4', linger),
     ...chain(
       'late4',
-      `${FLOW} @closing4 meta mark set ${id}`,
+      recall('closing4'),
       `${toward('live4')} goto linger4`,
       `${toward('drain4')} goto linger4`,
-      `delete @flows4 { ${FLOW} }`,
+      forget('flows4'),
     ),
     ...chain(
       'touch4',
       FIRST_FRAGMENT,
       `${SYN} return`,
-      `tcp flags & rst != 0 ${remember('30s')} return`,
+      `tcp flags & rst != 0 ${remember('flows4', '30s')} return`,
       'tcp flags & fin != 0 goto close4',
-      `meta l4proto tcp ${remember('130m')} return`,
-      remember('5m'),
+      remember('flows4', '130m'),
     ),
+    ...chain('heard4', FIRST_FRAGMENT, remember('talks4', '5m')),
+    ...chain('begin4', `${toward('live4')} update @begun4 { ${key} . meta mark }`, FIRST_FRAGMENT),
     ...chain(
       'learn4',
-      `delete @flows4 { ${FLOW} }`,
-      `meta l4proto tcp ${remember('60s')}`,
-      `meta l4proto != tcp ${remember('5m')}`,
-      `${toward('live4')} update @begun4 { ${key} . meta mark }`,
-      FIRST_FRAGMENT,
+      `meta l4proto tcp ${remember('flows4', '20s')} goto begin4`,
+      `meta l4proto != tcp ${remember('talks4', '5m')} goto begin4`,
+      'counter',
+      'meta l4proto tcp drop',
+      'goto begin4',
     ),
     ...chain('svc-web', `meta mark set ${key} . numgen inc mod 1 map @slot4 goto learn4`),
     ...chain('new4', `${key} vmap @svc4`),
     ...chain(
       'in4',
       'ip frag-off & 0x1fff != 0 goto frag4',
-      `${FLOW} @flows4 meta mark set ${id}`,
-      `${toward('live4')} goto touch4`,
+      `${recall('flows4')} ${toward('live4')} goto touch4`,
+      `${SYN} meta mark != 0 ${forget('flows4')}`,
       `${SYN} goto new4`,
-      `meta l4proto != udp ${toward('drain4')} goto touch4`,
-      `meta l4proto udp ${toward('stay4')} goto touch4`,
-      'meta l4proto tcp goto late4',
+      `${toward('drain4')} goto touch4`,
+      'goto late4',
+    ),
+    ...chain(
+      'talk4',
+      'ip frag-off & 0x1fff != 0 goto frag4',
+      `${recall('talks4')} ${toward('live4')} goto heard4`,
+      `meta l4proto udp ${toward('stay4')} goto heard4`,
+      `meta l4proto != udp ${toward('drain4')} goto heard4`,
+      `meta mark != 0 ${forget('talks4')}`,
       'goto new4',
     ),
-    ...chain('l4-4', 'meta l4proto tcp goto in4', 'meta l4proto udp goto in4', 'meta l4proto sctp goto in4'),
+    ...chain('l4-4', 'meta l4proto tcp goto in4', 'meta l4proto udp goto talk4', 'meta l4proto sctp goto talk4'),
     ...chain(
       'balance',
       'type filter hook prerouting priority -150; policy accept;',

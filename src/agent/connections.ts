@@ -1,5 +1,6 @@
 import { backendId, backendIds, IPPROTO, keepsDatagrams, publishedFrontends } from '../balance/backends.js';
 import { marksThrough } from '../balance/ipvs/balancer.js';
+import { OPEN_MEMORIES } from '../balance/nft/memory.js';
 import { family, type Ip } from '../base/ip.js';
 import type { Flow, TcpState } from '../codec/conntrack.js';
 import { type KeyField, keyHex, valueHex } from '../codec/nft/types.js';
@@ -135,13 +136,14 @@ async function inFlowMemory(world: World, spaces: Spaces, all: readonly Counted[
     );
     const udp = valueHex('inet_proto', IPPROTO.udp);
     const marks = new Map(all.map((counted) => [counted, new Set([...counted.marks].map((m) => valueHex('mark', m)))]));
-    const set = { family: 'bridge', table: 'weft', set: `flows${of}` } as const;
-    sum += await countLearned(spaces, ns, set, (key, value) => {
+    const counts = (key: string, value: string): boolean => {
       const ofPort = key.slice(proto, destination) + key.slice(port);
       const counted = byVip.get(key.slice(destination, port)) ?? byPort.get(ofPort);
       if (!counted || !marks.get(counted)?.has(value)) return false;
       return keepsDatagrams(counted.service) || key.slice(proto, proto + udp.length) !== udp;
-    });
+    };
+    for (const memory of OPEN_MEMORIES)
+      sum += await countLearned(spaces, ns, { family: 'bridge', table: 'weft', set: `${memory}${of}` }, counts);
   }
   return sum;
 }

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { ServiceStats } from '../api/agent.js';
 import { exposition, type Metric, type Sample } from '../api/exposition.js';
 import type { Counters } from '../dns/counters.js';
+import { type FlowMemory, flowMemories } from './flow-memory.js';
 import { guardState } from './guard-state.js';
 import { type StatusBook, TABLES } from './status.js';
 
@@ -60,8 +61,27 @@ async function agentMetrics(status: StatusBook): Promise<Metric[]> {
     ...(guard.on
       ? [one('guard_dropped_packets_total', 'counter', 'Packets dropped at the data path port.', guard.dropped)]
       : []),
+    ...memoryMetrics(await flowMemories(spaces, store.wish, balancer)),
     one('small_paths', 'gauge', 'Paths to other nodes that carry less than their route says.', paths.small.length),
     one('silent_paths', 'gauge', 'Nodes whose agent does not answer the path probe.', paths.silent.length),
+  ];
+}
+
+function memoryMetrics(memories: readonly FlowMemory[]): Metric[] {
+  const of = (key: 'entries' | 'limit' | 'unremembered') =>
+    memories.flatMap(({ network, ...memory }: FlowMemory & Partial<Record<typeof key, number>>) => {
+      const value = memory[key];
+      return value === undefined ? [] : [{ labels: { network }, value }];
+    });
+  return [
+    { name: 'weft_flow_entries', type: 'gauge', help: 'Flows that are tracked in a network.', samples: of('entries') },
+    { name: 'weft_flow_limit', type: 'gauge', help: 'How many can be.', samples: of('limit') },
+    {
+      name: 'weft_unremembered_packets_total',
+      type: 'counter',
+      help: 'Packets of new flows for which the flow memory of a network had no room.',
+      samples: of('unremembered'),
+    },
   ];
 }
 

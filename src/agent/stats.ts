@@ -2,7 +2,9 @@ import type { BackendStats, ServiceStats } from '../api/agent.js';
 import { isActive } from '../balance/backends.js';
 import { type Counts, Directory, type Flows, type Reading } from '../balance/counts.js';
 import { countedSets, type Remembered, readingOf, rememberedElement, rememberedFlow } from '../balance/nft/counts.js';
+import { OPEN_MEMORIES } from '../balance/nft/memory.js';
 import { Tally } from '../balance/tally.js';
+import type { Element } from '../codec/nft/element.js';
 import { flowsOf } from '../kernel/real/flows.js';
 import { counted } from '../kernel/real/ipvs-port.js';
 import { ipvsState } from '../kernel/real/ipvs-state.js';
@@ -125,7 +127,8 @@ export class Stats {
         });
       }
       if (!world.balancer.bridgeConntrack) {
-        await eachElement(this.spaces, ns, at(`flows${of}`), (e) => note(rememberedElement(directory, ns, of, e)));
+        const take = (e: Element) => note(rememberedElement(directory, ns, of, e));
+        for (const memory of OPEN_MEMORIES) await eachElement(this.spaces, ns, at(`${memory}${of}`), take);
       }
     }
     if (!world.balancer.bridgeConntrack) return;

@@ -9,6 +9,7 @@ import type { Loop } from '../reconcile/loop.js';
 import { poolWarnings } from '../state/pools.js';
 import type { Store } from '../state/store.js';
 import { flowMemory } from './choices.js';
+import { flowMemories, memoryWarnings } from './flow-memory.js';
 import { guardState } from './guard-state.js';
 import type { Names } from './names.js';
 import type { Options } from './options.js';
@@ -101,7 +102,7 @@ export class StatusBook {
       paths: underlay.summary(),
       held: loop.held,
       troubles,
-      warnings: pools.warnings,
+      warnings: [...pools.warnings, ...memoryWarnings(await flowMemories(spaces, store.wish, balancer))],
     };
   }
 

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
+import { floods } from '../support/mesh-floods.js';
 import { CLIENT, MeshLab, PUBLISHED, underlay } from '../support/mesh-lab.js';
 import { missing, needs } from '../support/needs.js';
 import { packetWalk } from '../support/packet-walk.js';
@@ -22,4 +23,6 @@ t.test('docs/packet-walk.md says what is in the kernel', { skip: other }, async 
   const page = packetWalk(lab);
   if (process.argv.includes('--write')) writeFileSync(PAGE, page);
   t.equal(readFileSync(PAGE, 'utf8'), page, 'or write it anew: node build/test/kernel/packet-walk.test.js --write');
+  // Here, for no scene comes after it: the memories stay full.
+  await t.test('floods fill the flow memories, and disturb nobody who is there', (t) => floods(t, lab));
 });

@@ -23,11 +23,11 @@ export function memoryScene(t: Test, lab: MeshLab): void {
         const left = [...listed('udp').matchAll(/^udp +17 (\d+) /gm)].map(([, left]) => Number(left));
         t.ok(Math.max(...left) > 120, `UDP, IPv${of}: ${left} s`);
       } else {
-        const listed = lab.sh(netApp, `nft list map bridge weft flows${of}`);
+        const listed = (map: string) => lab.sh(netApp, `nft list map bridge weft ${map}${of}`);
         const row = (proto: string, left: string) =>
           new RegExp(`\\. ${proto} \\. ${VIP[of]} \\. ${TARGET} timeout \\S+ expires ${left}`);
-        t.match(listed, row('tcp', '2h[0-9]m'));
-        t.match(listed, row('udp', '[2-5]m'));
+        t.match(listed('flows'), row('tcp', '2h[0-9]m'));
+        t.match(listed('talks'), row('udp', '[2-5]m'));
       }
       for (const proto of ['tcp', 'udp']) await from.close(`remembered ${proto} ${of}`);
     }

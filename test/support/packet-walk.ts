@@ -10,7 +10,7 @@ const rules = (pattern: string, ...tables: string[]): string =>
   `for t in ${tables.join(' ')}; do echo "*$t"; iptables-save -t $t | grep '^-A' | grep -v WEFT-TASK-DNS | grep -E '${pattern}'; done`;
 /** `nft list chain` without the table around it. */
 const chains = (...names: string[]): string =>
-  names.map((name) => `nft list chain bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`).join('\n');
+  names.map((name) => `nft -s list chain bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`).join('\n');
 /** Without the values of counters, which a segment more or less changes. */
 const map = (name: string): string => `nft -s list map bridge weft ${name} | sed -e '1d' -e '$d' -e 's/^\\t//'`;
 
@@ -44,8 +44,7 @@ replica.`,
     entry(
       chains('balance', 'l4-4', 'in4', 'new4'),
       `Before the bridge looks where the frame goes, the balancer does. Frames to anybody but \`br0\` leave at the first rule. A
-known flow goes on to its replica (\`live4\`; for one that drains \`drain4\`, or \`stay4\` where the service keeps its UDP
-flows too); a new one goes to its service's chain.`,
+known connection goes on to its replica (\`live4\`, or \`drain4\` for one that drains); a new one goes to its service's chain.`,
     ),
     entry(
       [map('svc4'), chains('pub4-web-8080-tcp'), map('slot4'), map('live4')].join('\n'),
@@ -53,9 +52,9 @@ flows too); a new one goes to its service's chain.`,
 changes elements of these maps, in one transaction.`,
     ),
     entry(
-      chains('learn4', 'touch4'),
+      chains('learn4', 'begin4', 'touch4'),
       `The flow is noted with its replica, and the frame's destination becomes the replica's MAC. Nothing else of it changes:
-the replica will see the client's own address.`,
+the replica will see the client's own address. Where there is no room, a SYN is counted and dropped.`,
     ),
     '## 3. Through the tunnel',
     entry(

@@ -3,7 +3,7 @@ import { goto, inSet, jhash, learn, map, numgen, type Statement, set, type Term 
 import { type TableWriter, words } from '../../network/bridge-table.js';
 import type { Arena } from '../balancer.js';
 import { frontendTerms, frontendTypes } from '../frontend.js';
-import { memory } from './table.js';
+import { memory } from './match.js';
 
 /** Every node hashes alike: a client has the same backend through any of them. ("weft") */
 const SEED = 0x77656674;

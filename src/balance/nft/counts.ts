@@ -6,7 +6,7 @@ import { words } from '../../network/bridge-table.js';
 import { type Frontend, IPPROTO } from '../backends.js';
 import type { Directory, Reading, Subject } from '../counts.js';
 import { frontendKey } from '../frontend.js';
-import { SYN_TIMEOUT } from './table.js';
+import { CLOSING_TIMEOUT } from './memory.js';
 
 /** Hex digits of a mark, which is last in the keys that have one, and of an address, which is first in those of `self`. */
 const MARK = 8;
@@ -54,7 +54,7 @@ export interface Remembered {
   active: boolean;
 }
 
-/** Of the dynamic map. */
+/** Of a dynamic map. */
 export function rememberedElement(
   directory: Directory,
   ns: string,
@@ -68,7 +68,7 @@ export function rememberedElement(
   const subject = directory.ofFrontend(ns, vip) ?? directory.ofFrontend(ns, vip + proto + key.slice(-PORT));
   if (!subject || typeof data !== 'string') return undefined;
   // Time left is what tells states apart: a half open or closing connection has no more than that.
-  const active = proto === TCP && expiration > SYN_TIMEOUT;
+  const active = proto === TCP && expiration > CLOSING_TIMEOUT;
   return { subject, id: data, active };
 }
 

@@ -56,7 +56,7 @@ export function errorChains(w: TableWriter, arena: Arena, of: Family, mark: Targ
   // Connection tracking finds the flow of an error itself: its mark is there.
   const flow = [quoted(at.destination, at.address), quoted(at.length + 2, 2), proto, vip, vipPort];
   w.chain(`err${of}`, [
-    ...(tracked ? [] : [[...plain, set(meta.mark, map(flow, `flows${of}`))]]),
+    ...(tracked ? [] : ['flows', 'talks'].map((name) => [...plain, set(meta.mark, map(flow, `${name}${of}`))])),
     [...plain, toward('live'), backToCaller],
     [...plain, toward('drain'), backToCaller],
   ]);

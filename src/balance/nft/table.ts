@@ -3,7 +3,6 @@ import {
   accept,
   anyOf,
   backToCaller,
-  bitsAre,
   CT_INVALID,
   ct,
   ether,
@@ -18,46 +17,24 @@ import {
   notrack,
   type Statement,
   set,
-  type Target,
-  TCP_ACK,
-  TCP_FIN,
-  TCP_RST,
-  TCP_SYN,
-  tcp,
-  th,
   value,
   vmap,
 } from '../../codec/nft/build.js';
 import { type TableWriter, words } from '../../network/bridge-table.js';
+import { IPPROTO } from '../backends.js';
 import type { Arena } from '../balancer.js';
 import { frontendTerms, frontendTypes } from '../frontend.js';
 import { errorChains, toErrors } from './errors.js';
-import { fragmentChain, noteFirst, toFragments } from './fragments.js';
+import { isSyn, memory, notUdp, ofTcp, ofUdp } from './match.js';
+import { flowChains, type Toward } from './memory.js';
 
 /** Priorities of bridge prerouting (design.md section 3). */
 const TRACK = -300;
 const BALANCE = -150;
 
-/** Flows a network can remember without connection tracking; each takes about 200 bytes of kernel memory. */
-const FLOWS_MAX = 262_144;
-/** Milliseconds. A half-open connection is forgotten soon, which bounds what a SYN flood can fill. */
-export const SYN_TIMEOUT = 60_000;
-/** Above the 7200 s after which TCP keep-alive first speaks. */
-const TCP_TIMEOUT = 7_800_000;
-const CLOSING_TIMEOUT = 30_000;
-const UDP_TIMEOUT = 300_000;
-
 /** Backends of frontends whose flows are counted at a time; a day after the last flow a count is given up. */
 const BEGUN_MAX = 262_144;
 const BEGUN_TIMEOUT = 86_400_000;
-
-const IPPROTO_TCP = 6;
-const IPPROTO_UDP = 17;
-const ofTcp = is(meta.l4proto, IPPROTO_TCP);
-const isSyn = bitsAre(tcp.flags, TCP_SYN | TCP_ACK, TCP_SYN);
-
-/** Where the chosen backend of a flow is noted: the packet's mark (from a dynamic map) or the connection's. */
-export const memory = (tracked: boolean): Target<'mark'> => (tracked ? ct.mark : meta.mark);
 
 /** Maps and chains of one family. Names end in the family's number. */
 export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: boolean): void {
@@ -82,27 +59,12 @@ export function familyTable(w: TableWriter, arena: Arena, of: Family, tracked: b
     timeout: BEGUN_TIMEOUT,
     counted: true,
   });
-  const toward = (which: string): Statement => set(ether.daddr, map([...terms, mark], `${which}${of}`));
-  const known = tracked ? backToCaller : goto(`touch${of}`);
+  const toward: Toward = (which) => set(ether.daddr, map([...terms, mark], `${which}${of}`));
   const toNew = [toward('live'), learn('update', [...terms, mark], `begun${of}`)];
-  if (tracked) trackedChains(w, arena, of, toNew);
+  if (tracked) trackedChains(w, arena, of, toward, toNew);
   else flowChains(w, of, toward, toNew);
   errorChains(w, arena, of, mark, tracked);
   w.chain(`new${of}`, [[vmap(terms, `svc${of}`)]]);
-  w.chain(`in${of}`, [
-    ...(tracked ? [] : [toFragments(of), [set(meta.mark, map(flowKey(of), `flows${of}`))]]),
-    [toward('live'), known],
-    [isSyn, goto(`new${of}`)],
-    [isNot(meta.l4proto, IPPROTO_UDP), toward('drain'), known],
-    [is(meta.l4proto, IPPROTO_UDP), toward('stay'), known],
-    // A task that chose itself is heard in one direction only: its later packets are invalid to connection tracking.
-    ...(tracked && !arena.ingress
-      ? [[anyOf(ct.state, CT_INVALID), set(ether.daddr, map([words[of].saddr, ...terms], `self${of}`)), backToCaller]]
-      : []),
-    // A TCP packet of no flow we know: the bridge's own stack resets it.
-    [ofTcp, tracked ? backToCaller : goto(`late${of}`)],
-    [goto(`new${of}`)],
-  ]);
 }
 
 /** Base chains. Those that they jump to come back when they are done. */
@@ -120,8 +82,12 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
     { hook: 'prerouting', priority: BALANCE },
   );
   for (const of of arena.families) {
-    const transports = [6, 17, 132].map((proto) => [is(meta.l4proto, proto), goto(`in${of}`)]);
-    w.chain(`l4-${of}`, [...transports, toErrors(of)]);
+    const connectionless = tracked ? `in${of}` : `talk${of}`;
+    w.chain(`l4-${of}`, [
+      [is(meta.l4proto, IPPROTO.tcp), goto(`in${of}`)],
+      ...[IPPROTO.udp, IPPROTO.sctp].map((proto) => [is(meta.l4proto, proto), goto(connectionless)]),
+      toErrors(of),
+    ]);
   }
   if (!tracked) return;
   w.set('local', { key: ['ether_addr'] });
@@ -137,58 +103,21 @@ export function baseChains(w: TableWriter, arena: Arena, tracked: boolean): void
   );
 }
 
-function trackedChains(w: TableWriter, arena: Arena, of: Family, toNew: Statement[]): void {
+function trackedChains(w: TableWriter, arena: Arena, of: Family, toward: Toward, toNew: Statement[]): void {
   w.set(`replies${of}`, { key: [words[of].address] });
   if (!arena.ingress)
     w.set(`self${of}`, { key: [words[of].address, ...frontendTypes(arena, of)], data: 'ether_addr', counted: true });
+  const self = [words[of].saddr, ...frontendTerms(arena, of)];
   w.chain(`learn${of}`, [toNew]);
-}
-
-const flowKey = (of: Family) => [words[of].saddr, th.sport, meta.l4proto, words[of].daddr, th.dport];
-
-/** Without connection tracking in the bridge: a dynamic map flow → backend, with timeouts of our own. */
-function flowChains(w: TableWriter, of: Family, toward: (which: string) => Statement, toNew: Statement[]): void {
-  const { address } = words[of];
-  // Connections that a FIN was seen of are kept apart, so that what comes after it (the acknowledgement of the other
-  // side's FIN) is not taken for a sign of life: it would keep each for two hours, and the memory full.
-  for (const name of ['flows', 'closing']) {
-    w.set(`${name}${of}`, {
-      key: [address, 'inet_service', 'inet_proto', address, 'inet_service'],
-      data: 'mark',
-      flags: ['timeout', 'dynamic'],
-      size: FLOWS_MAX,
-    });
-  }
-  const learned = (set: string) => (op: 'update' | 'delete', timeout?: number) =>
-    learn(op, flowKey(of), `${set}${of}`, { data: meta.mark, ...(timeout !== undefined && { timeout }) });
-  const remember = learned('flows');
-  const close = learned('closing');
-  fragmentChain(w, of);
-  w.chain(`close${of}`, [[remember('delete')], [close('delete')], [close('update', CLOSING_TIMEOUT)]]);
-  const linger = goto(`linger${of}`);
-  w.chain(`linger${of}`, [[close('update', CLOSING_TIMEOUT)]]);
-  w.chain(`late${of}`, [
-    [set(meta.mark, map(flowKey(of), `closing${of}`))],
-    [toward('live'), linger],
-    [toward('drain'), linger],
-    // Of a backend that is gone: the connection is reset, and its client will send no more.
-    [remember('delete')],
-  ]);
-  w.chain(`touch${of}`, [
-    noteFirst(of),
-    [isSyn, backToCaller],
-    // After its RST a client says no more: the flow may stay where it is, which costs a connection 2 % less.
-    [anyOf(tcp.flags, TCP_RST), remember('update', CLOSING_TIMEOUT), backToCaller],
-    [anyOf(tcp.flags, TCP_FIN), goto(`close${of}`)],
-    [ofTcp, remember('update', TCP_TIMEOUT), backToCaller],
-    [remember('update', UDP_TIMEOUT)],
-  ]);
-  w.chain(`learn${of}`, [
-    // An update keeps the value of an element that exists: a flow that lost its backend must forget it first.
-    [remember('delete')],
-    [ofTcp, remember('update', SYN_TIMEOUT)],
-    [isNot(meta.l4proto, IPPROTO_TCP), remember('update', UDP_TIMEOUT)],
-    toNew,
-    noteFirst(of),
+  w.chain(`in${of}`, [
+    [toward('live'), backToCaller],
+    [isSyn, goto(`new${of}`)],
+    [notUdp, toward('drain'), backToCaller],
+    [ofUdp, toward('stay'), backToCaller],
+    // A task that chose itself is heard in one direction only: its later packets are invalid to connection tracking.
+    ...(arena.ingress ? [] : [[anyOf(ct.state, CT_INVALID), set(ether.daddr, map(self, `self${of}`)), backToCaller]]),
+    // A TCP packet of no flow we know: the bridge's own stack resets it.
+    [ofTcp, backToCaller],
+    [goto(`new${of}`)],
   ]);
 }
