@@ -247,6 +247,15 @@ if (needs(t, ['root', 'vxlan', 'nft-bridge', 'iptables-nat', 'ip'])) {
     await n1.must('network', 'rm', 'spare', '--wait');
   });
 
+  t.test('an endpoint of several services', async (t) => {
+    await n1.must('service', 'create', 'twin', '--network', 'app', '--mode', 'dnsrr');
+    await n1.must('endpoint', 'update', 'b1:app', '--service', 'web', '--service', 'twin', '--wait');
+    t.match(await n1.must('endpoint', 'ls'), /^b1:app .* web,twin /m);
+    await n1.must('endpoint', 'update', 'b1:app', '--service', 'web', '--wait');
+    t.match(await n1.must('endpoint', 'ls'), /^b1:app .* web /m);
+    await n1.must('service', 'rm', 'twin', '--wait');
+  });
+
   t.test('exit status and standard error', async (t) => {
     for (const wrong of [
       ['nonsense'],
