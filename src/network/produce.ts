@@ -15,6 +15,7 @@ import { endpointRoutes, endpointSettings } from './routing.js';
 import { nodeRules } from './rules/node.js';
 import { hasOwnNamespace, sandboxObjects } from './sandbox.js';
 import { taskObjects } from './task.js';
+import { taskFlows } from './task-flows.js';
 import { udpFlows } from './udp-flows.js';
 import { isHere, Wants, type World } from './world.js';
 
@@ -64,6 +65,7 @@ const PRODUCE: { [T in Table]: (world: World, stored: Stored<T>, wants: Wants) =
     sandboxObjects(world, sandbox, wants);
     if (hasGateway(world, sandbox.id)) gatewayLeg(world, sandbox, wants);
     taskObjects(world, sandbox, wants);
+    taskFlows(world, sandbox, wants);
     resolverRules(world, sandbox, wants);
   },
   endpoints(world, endpoint, wants) {

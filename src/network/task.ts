@@ -20,7 +20,7 @@ const TABLE = 18600;
 /** After the tables main (32766) and default (32767): where nothing else leads. */
 const LAST_RESORT = 32_768;
 
-interface Membership {
+export interface Membership {
   endpoint: Stored<'endpoints'>;
   network: Stored<'networks'>;
   service: { id: string; spec: Service };
@@ -61,7 +61,7 @@ export function taskObjects(world: World, sandbox: Stored<'sandboxes'>, wants: W
 }
 
 /** Each service of each endpoint of a sandbox. */
-function membershipsOf(world: World, sandbox: string): Membership[] {
+export function membershipsOf(world: World, sandbox: string): Membership[] {
   const out: Membership[] = [];
   for (const endpoint of world.wish.endpoints.values()) {
     const network = endpoint.spec.sandbox === sandbox ? world.wish.networks.get(endpoint.spec.network) : undefined;
@@ -74,10 +74,10 @@ function membershipsOf(world: World, sandbox: string): Membership[] {
   return out;
 }
 
-const ownVips = ({ service, network }: Membership, of: Family): Ip[] =>
+export const ownVips = ({ service, network }: Membership, of: Family): Ip[] =>
   (service.spec.vips[network.id] ?? []).filter((ip) => family(ip) === of);
 
-const ownAddress = (endpoint: Stored<'endpoints'>, of: Family): Ip | undefined =>
+export const ownAddress = (endpoint: Stored<'endpoints'>, of: Family): Ip | undefined =>
   endpoint.spec.addresses.find((ip) => family(ip) === of);
 
 const isHiding = ({ service }: Membership): boolean => service.spec.clientIp === 'snat';
@@ -112,7 +112,7 @@ const host = (ip: Ip): string => `${ip}/${bits(family(ip))}`;
  * The address published ports are translated to: the one the task's default route prefers as source. A UDP server that
  * does not look at the destination answers from there, and only then is its answer the reply of the flow.
  */
-function answering(world: World, { endpoint }: Membership, of: Family): Ip {
+export function answering(world: World, { endpoint }: Membership, of: Family): Ip {
   const { sandbox } = endpoint.spec;
   if (leavesByGateway(world, sandbox, of)) return gatewayAddress(world, sandbox, of);
   return ownAddress(wayOut(world, sandbox, of) ?? endpoint, of) as Ip;
@@ -186,7 +186,7 @@ function lastResort(ns: string, of: Family, members: readonly Membership[], want
   }
 }
 
-const meshPortsOf = (service: Membership['service'], of: Family): PublishedPort[] =>
+export const meshPortsOf = (service: Membership['service'], of: Family): PublishedPort[] =>
   service.spec.publish.filter((p) => p.mode === 'ingress' && familiesOfPort(p).includes(of));
 
 /** One rule a port or range. Who may call, and at which address, was decided where the connection was taken. */

@@ -43,17 +43,17 @@ export class UdpFlowsPort implements KindPort<UdpFlows> {
   async #astray(ns: Ns, want: UdpFlows, limit: number): Promise<{ flows: Flow[]; more: number }> {
     const local = await this.#addresses(ns);
     const isLocal = (ip: Ip) => local.has(ip) || (family(ip) === 4 && contains(LOOPBACK, ip));
-    const astray = astrayFrom(want);
+    const astray = astrayFrom(want, isLocal);
     const wanted = ({ original, reply }: Flow): boolean => {
-      const { dst, dstPort = 0 } = original;
-      return isLocal(dst) && astray({ dst, dstPort, by: reply.src, byPort: reply.srcPort ?? 0 });
+      const { src, dst, dstPort = 0 } = original;
+      return astray({ src, dst, dstPort, by: reply.src, byPort: reply.srcPort ?? 0 });
     };
     const four = await flowsOf(this.spaces, ns, { family: 'ip', protocol: IPPROTO_UDP }, wanted, limit);
     const six = await flowsOf(this.spaces, ns, { family: 'ip6', protocol: IPPROTO_UDP }, wanted, limit);
     return { flows: [...four.flows, ...six.flows], more: four.more + six.more };
   }
 
-  /** The node's own, but for ::1, which nothing translates. */
+  /** The namespace's own, but for ::1, which nothing translates. */
   async #addresses(ns: Ns): Promise<ReadonlySet<Ip>> {
     const rows = await spaceFor(this.spaces, ns).rtnl.dump(RTM_GETADDR, writeAddressDump, {});
     const own = rows.map((row) => ownAddress(readAddress(row.body))).filter((ip) => ip !== undefined);
