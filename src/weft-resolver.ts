@@ -9,6 +9,7 @@ import { Control } from './dns/control.js';
 import { exchanges } from './dns/exchange.js';
 import { Listeners } from './dns/listeners.js';
 import { PID_NAME, SOCKET_NAME } from './dns/protocol.js';
+import { QueryLog } from './dns/query-log.js';
 import { listenAlone } from './dns/single.js';
 import { loadNative } from './kernel/real/native.js';
 
@@ -47,7 +48,8 @@ function readOptions(args: string[]): Options | 'help' {
 async function serve({ runDir, logLevel }: Options): Promise<void> {
   const log = pino({ name: 'weft-resolver', level: logLevel });
   const native = loadNative();
-  const chain = new Chain(exchanges(native));
+  const queries = new QueryLog((message) => log.error(message));
+  const chain = new Chain(exchanges(native), queries);
   const listeners = new Listeners(native, chain);
   const control = new Control(chain, listeners, (message, fields) => log.info(fields, message));
   const socketPath = join(runDir, SOCKET_NAME);
@@ -59,7 +61,7 @@ async function serve({ runDir, logLevel }: Options): Promise<void> {
   const end = async (signal: string) => {
     log.info({ signal }, 'ending');
     listeners.close();
-    await Promise.all([rm(socketPath, { force: true }), rm(pidPath, { force: true })]);
+    await Promise.all([queries.close(), rm(socketPath, { force: true }), rm(pidPath, { force: true })]);
     process.exit(0);
   };
   process.once('SIGTERM', end);

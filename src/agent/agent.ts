@@ -108,7 +108,10 @@ export class Agent implements AgentPort {
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
-      settings: { ttl: options.dnsTtl, split: options.dnsSplit },
+      settings: {
+        ...{ ttl: options.dnsTtl, split: options.dnsSplit },
+        ...(options.dnsQueryLog !== undefined && { queryLog: options.dnsQueryLog }),
+      },
       spaces: this.#spaces,
       wish: () => this.store.wish,
       location: (ns) => this.#locations.of(ns),

@@ -11,7 +11,7 @@ export type NetnsPath = (sandbox: string) => string;
 export type LastPorts = (sandbox: string) => { udp: number; tcp: number } | undefined;
 
 /** What the agent's options say, for as long as it runs. */
-export type ViewSettings = Pick<ViewJson, 'ttl' | 'split'>;
+export type ViewSettings = Pick<ViewJson, 'ttl' | 'split' | 'queryLog'>;
 
 /**
  * The view that the resolver should have, entry by entry, and which entries it has not been told of. An entry is made

@@ -1,8 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { ServiceStats } from '../api/agent.js';
-import { exposition, type Metric, type Sample } from '../api/exposition.js';
-import type { Counters } from '../dns/counters.js';
+
+import { exposition, histogramSamples, type Metric, type Sample } from '../api/exposition.js';
+import type { Status as ResolverStatus } from '../dns/protocol.js';
+import { BOUNDS, OTHERS, WAYS } from '../dns/tally.js';
+
 import { type FlowMemory, flowMemories } from './flow-memory.js';
+
 import { guardState } from './guard-state.js';
 import { type StatusBook, TABLES } from './status.js';
 
@@ -18,7 +22,7 @@ const COUNTED = [
 /** The text of `GET /metrics`. Names and units follow Prometheus's conventions. */
 export async function metricsText(stats: readonly ServiceStats[], status: StatusBook): Promise<string> {
   const { startedAt, names } = status.parts;
-  const dns = await names.resolver.counters();
+  const dns = await names.resolver.counts();
   return exposition([
     ...balanced(stats),
     ...(await agentMetrics(status)),
@@ -85,7 +89,8 @@ function memoryMetrics(memories: readonly FlowMemory[]): Metric[] {
   ];
 }
 
-function resolverMetrics({ udp, tcp, ...outcomes }: Counters): Metric[] {
+function resolverMetrics({ counters, tally }: Pick<ResolverStatus, 'counters' | 'tally'>): Metric[] {
+  const { udp, tcp, ...outcomes } = counters;
   const by = (label: string, values: Record<string, number>) =>
     Object.entries(values).map(([name, value]) => ({ labels: { [label]: name }, value }));
   return [
@@ -100,6 +105,23 @@ function resolverMetrics({ udp, tcp, ...outcomes }: Counters): Metric[] {
       type: 'counter',
       help: 'What became of them.',
       samples: by('outcome', outcomes),
+    },
+    {
+      name: 'weft_resolver_sandbox_queries_total',
+      type: 'counter',
+      help: 'Queries of a sandbox, by what became of them; of sandboxes beyond the thousandth together, without a name.',
+      samples: Object.entries(tally.sandboxes).flatMap(([sandbox, counts]) =>
+        Object.entries(counts).map(([outcome, value]) => ({
+          labels: { ...(sandbox !== OTHERS && { sandbox }), outcome },
+          value,
+        })),
+      ),
+    },
+    {
+      name: 'weft_resolver_seconds',
+      type: 'histogram',
+      help: 'From the reading of a query to its answer, but for repeated ones that are answered in microseconds.',
+      samples: WAYS.flatMap((way) => histogramSamples({ way }, BOUNDS, tally.ways[way])),
     },
   ];
 }

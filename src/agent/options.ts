@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parse as parseYaml } from 'yaml';
 import type { HostPort } from '../api/metrics-server.js';
@@ -25,6 +25,8 @@ export interface Options {
   dnsTtl: number;
   /** Name servers by domain, over the node's own. */
   dnsSplit: Record<string, string[]>;
+  /** File to which the resolver writes a line for each query. */
+  dnsQueryLog?: string;
   lb: 'auto' | 'ipvs' | 'nft';
   /** Where `GET /metrics` is answered besides the socket. */
   metrics?: HostPort;
@@ -115,6 +117,11 @@ function command(): Command {
       )
         .argParser(splitRules)
         .default({}),
+    )
+    .addOption(
+      option('--dns-query-log <file>', 'append a line of JSON for each query', 'WEFT_DNS_QUERY_LOG').argParser(
+        (text: string) => resolve(text),
+      ),
     )
     .addOption(option('--lb <balancer>', 'load balancer', 'WEFT_LB').choices(['auto', 'ipvs', 'nft']).default('auto'))
     .addOption(

@@ -5,9 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { codeOf, toWeftError, WeftError } from '../base/errors.js';
 import { ResolverClient } from '../dns/client.js';
-import type { Counters } from '../dns/counters.js';
 import type { BoundSandbox } from '../dns/listeners.js';
-import type { Applied } from '../dns/protocol.js';
+import type { Applied, Status } from '../dns/protocol.js';
 import type { Wish } from '../model/registry.js';
 import type { NetworkNames } from '../network/name-table.js';
 import type { AffectedNames } from '../network/names-view.js';
@@ -185,10 +184,11 @@ export class ResolverKeeper extends EventEmitter<KeeperEvents> {
   }
 
   /** What became of queries; undefined while the resolver does not run, or does not answer. */
-  async counters(): Promise<Counters | undefined> {
-    if (!this.#client.connected) return undefined;
+  async counts(): Promise<Pick<Status, 'counters' | 'tally'> | undefined> {
+    // One of another version, which another agent started, may not count so: it is gone once it is told the view.
+    if (!this.#client.connected || this.#whole) return undefined;
     try {
-      return (await this.#client.status()).counters;
+      return await this.#client.status();
     } catch (error) {
       if (error instanceof WeftError) return undefined;
       throw error;

@@ -1,5 +1,7 @@
 /** One number with the labels that tell it from others of its metric. */
 export interface Sample {
+  /** Behind the metric's name: parts of a histogram are `_bucket`, `_sum` and `_count`. */
+  suffix?: string;
   labels?: Readonly<Record<string, string>>;
   value: number;
 }
@@ -8,9 +10,26 @@ export interface Sample {
 export interface Metric {
   name: string;
   /** A counter only grows, and its name ends in `_total`. */
-  type: 'counter' | 'gauge';
+  type: 'counter' | 'gauge' | 'histogram';
   help: string;
   samples: readonly Sample[];
+}
+
+/**
+ * Samples of a histogram.
+ * @param counts for each bound how many were not above it and above the one before; one more for the rest
+ */
+export function histogramSamples(
+  labels: Readonly<Record<string, string>>,
+  bounds: readonly number[],
+  { counts, sum }: { counts: readonly number[]; sum: number },
+): Sample[] {
+  let below = 0;
+  const buckets = counts.map((count, i): Sample => {
+    below += count;
+    return { suffix: '_bucket', labels: { ...labels, le: String(bounds[i] ?? '+Inf') }, value: below };
+  });
+  return [...buckets, { suffix: '_sum', labels, value: sum }, { suffix: '_count', labels, value: below }];
 }
 
 /** Metrics in Prometheus's text format (version 0.0.4); one without samples is left out. */
@@ -19,7 +38,10 @@ export function exposition(metrics: readonly Metric[]): string {
     .filter(({ samples }) => samples.length > 0)
     .map(({ name, type, help, samples }) => {
       const head = `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
-      return head + samples.map(({ labels, value }) => `${name}${labelsText(labels)} ${value}\n`).join('');
+      return (
+        head +
+        samples.map(({ suffix = '', labels, value }) => `${name}${suffix}${labelsText(labels)} ${value}\n`).join('')
+      );
     })
     .join('');
 }

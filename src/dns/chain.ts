@@ -1,15 +1,17 @@
 import { randomInt } from 'node:crypto';
 import { bareReply } from './codec.js';
 import { FLAG, RCODE } from './constants.js';
-import { type Counters, newCounters } from './counters.js';
+import type { Counters } from './counters.js';
 import type { Exchange } from './exchange.js';
 import { type Forwarded, Forwarder } from './forward.js';
 import { foldEnd, type HitOutcome, isPlain, type Keep, rotationOf, type Terms } from './keep.js';
 import { lookup } from './lookup.js';
 import { be16, isRejected, parseQuery, type Query, type Rejected, replyLimit, type Transport } from './query.js';
+import type { QueryLog } from './query-log.js';
 import { addressReply, emptyReply, forwardedReply, negativeReply, pointerReply, recordsReply } from './reply.js';
 import type { Server } from './server-address.js';
 import { tagsOfName } from './tags.js';
+import { type QueryOutcome, Tally } from './tally.js';
 import { EMPTY_VIEW, type SandboxView, type View } from './view.js';
 
 /** What has run out is told to be true for this long (RFC 8767 section 4). */
@@ -20,14 +22,31 @@ const STALE_TTL = 30;
  * Answers from the view are made without waiting, so that a query costs one turn of the event loop.
  */
 export class Chain {
-  view: View = EMPTY_VIEW;
-  readonly counters: Counters = newCounters();
+  readonly tally = new Tally();
+  #view: View = EMPTY_VIEW;
   readonly #forwarder: Forwarder;
   /** The next answer of an address set begins with this address; forgotten together with the set. */
   readonly #turns = new WeakMap<Uint8Array, number>();
 
-  constructor(exchange: Exchange) {
+  constructor(
+    exchange: Exchange,
+    readonly log?: QueryLog,
+  ) {
     this.#forwarder = new Forwarder(exchange);
+  }
+
+  get view(): View {
+    return this.#view;
+  }
+
+  set view(view: View) {
+    this.#view = view;
+    this.tally.retain(view.sandboxes);
+    this.log?.follow(view.queryLog);
+  }
+
+  get counters(): Counters {
+    return this.tally.total;
   }
 
   get inFlight(): number {
@@ -44,6 +63,7 @@ export class Chain {
     transport: Transport,
     keep?: Keep,
   ): Uint8Array | Promise<Uint8Array> | undefined {
+    const asked: Asked = { sandbox: sandboxName, transport, began: performance.now() };
     this.counters[transport]++;
     const query = parseQuery(bytes);
     const sandbox = this.view.sandboxes.get(sandboxName);
@@ -51,14 +71,17 @@ export class Chain {
       this.counters.ignored++;
       return undefined;
     }
-    if (isRejected(query)) return this.#reject(bytes, query);
+    if (isRejected(query)) return this.#reject(asked, bytes, query);
     const { ttl } = this.view;
     const limit = replyLimit(query, transport);
     const outcome = lookup(this.view, sandbox, query.key, query.type);
+    // What is answered out of sight is not logged.
     const keeping =
-      keep && isPlain(query) ? { keep: wholeOnly(query, keep), terms: termsOf(query, sandbox) } : undefined;
+      keep && !this.log?.isOn && isPlain(query)
+        ? { keep: wholeOnly(query, keep), terms: termsOf(query, sandbox) }
+        : undefined;
     const kept = (outcome: HitOutcome, reply: Uint8Array, rotation?: Terms['rotation']) => {
-      this.counters[outcome]++;
+      this.#became(asked, query, outcome);
       keeping?.keep(reply, { ...keeping.terms, outcome, ...(rotation && { rotation }) });
       return reply;
     };
@@ -75,32 +98,37 @@ export class Chain {
       case 'nxdomain':
         return kept(outcome.kind, negativeReply(query, outcome, ttl));
       case 'forward':
-        return this.#forward(sandboxName, query, outcome.servers, transport, keeping);
+        return this.#forward(asked, query, outcome.servers, keeping);
     }
   }
 
-  #reject(bytes: Uint8Array, rejected: Rejected): Uint8Array {
-    this.counters.rejected++;
+  #reject(asked: Asked, bytes: Uint8Array, rejected: Rejected): Uint8Array {
+    this.#became(asked, rejected.question, 'rejected');
     return rejected.question ? emptyReply(rejected.question, 0, rejected.rcode) : bareReply(bytes, rejected.rcode);
   }
 
   #forward(
-    sandbox: string,
+    asked: Asked,
     query: Query,
     servers: readonly Server[],
-    transport: Transport,
     keeping: Keeping | undefined,
   ): Uint8Array | Promise<Uint8Array> {
-    const limit = replyLimit(query, transport);
-    const forwarded = this.#forwarder.ask(sandbox, query, servers, transport);
-    if (forwarded instanceof Promise) return forwarded.then((late) => this.#reply(query, late, limit, keeping));
-    if (typeof forwarded === 'object') return this.#reply(query, forwarded, limit, keeping);
-    this.counters[forwarded]++;
+    const limit = replyLimit(query, asked.transport);
+    const forwarded = this.#forwarder.ask(asked.sandbox, query, servers, asked.transport);
+    if (forwarded instanceof Promise) return forwarded.then((late) => this.#reply(asked, query, late, limit, keeping));
+    if (typeof forwarded === 'object') return this.#reply(asked, query, forwarded, limit, keeping);
+    this.#became(asked, query, forwarded);
     return emptyReply(query, 0, RCODE.SERVFAIL);
   }
 
-  #reply(query: Query, { how, response, since, expires }: Forwarded, limit: number, keeping?: Keeping): Uint8Array {
-    this.counters[how]++;
+  #reply(
+    asked: Asked,
+    query: Query,
+    { how, response, since, expires }: Forwarded,
+    limit: number,
+    keeping?: Keeping,
+  ): Uint8Array {
+    this.#became(asked, query, how);
     const now = performance.now();
     const age = Math.floor((now - since) / 1000);
     const left = (said: number) => (how === 'stale' ? STALE_TTL : Math.max(0, said - age));
@@ -110,6 +138,13 @@ export class Chain {
       keep(reply, { ...terms, outcome: 'cached', expiresMs: expires - now, ttlAt: response.ttls });
     }
     return reply;
+  }
+
+  /** @param query undefined where the message was none */
+  #became({ sandbox, transport, began }: Asked, query: Query | undefined, outcome: QueryOutcome): void {
+    const seconds = (performance.now() - began) / 1000;
+    this.tally.add(sandbox, outcome, seconds);
+    if (query && this.log?.isOn) this.log.add(sandbox, query, transport, outcome, seconds);
   }
 
   /**
@@ -123,6 +158,13 @@ export class Chain {
     this.#turns.set(first, (turn + 1) % 0x100000000);
     return turn;
   }
+}
+
+/** Who asks, how, and since when (`performance.now()`). */
+interface Asked {
+  sandbox: string;
+  transport: Transport;
+  began: number;
 }
 
 /** Who takes an answer that may be given again, and under which terms whatever it is. */

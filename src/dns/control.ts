@@ -60,16 +60,19 @@ export class Control {
         if (body.revision !== revision + 1) return { op: 'resync', revision };
         return this.#apply(await amidQueries(patchSteps(this.chain.view, body)), touchedBy(body));
       }
-      case 'status':
+      case 'status': {
+        const { tally } = this.listeners;
         return {
           op: 'status',
           pid: process.pid,
           revision: this.chain.view.revision,
           sandboxes: this.listeners.bound,
           errors: this.listeners.errors,
-          counters: this.listeners.counters,
+          counters: tally.total,
+          tally: tally.toJson(),
           inFlight: this.chain.inFlight,
         };
+      }
       default:
         throw new WeftError('WEFT_INVALID_ARGUMENT', `"${String(op)}" is no request`, 'view, patch or status');
     }

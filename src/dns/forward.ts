@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cache, type Kept } from './cache.js';
+import { Cache, type Kept, responseOf } from './cache.js';
 import { FLAG } from './constants.js';
 import type { Exchange } from './exchange.js';
 import { nameOf } from './health.js';
@@ -64,8 +64,8 @@ export class Forwarder {
     const now = performance.now();
     const key = keyOf(query, servers);
     const kept = this.cache.get(key, now);
-    if (kept && now < kept.expires) return fromCache(kept);
-    if (kept && now < kept.recheck) return stale(kept);
+    if (kept && now < kept.expires) return again('cached', kept);
+    if (kept && now < kept.recheck) return again('stale', kept);
     if (this.upstreams.isOurs(query)) return 'looped';
     const own = this.#bySandbox.get(sandbox) ?? 0;
     if (own >= IN_FLIGHT_PER_SANDBOX || (own >= IN_FLIGHT_ASSURED && this.#total >= IN_FLIGHT)) return 'limited';
@@ -87,12 +87,12 @@ export class Forwarder {
       pending = this.#fetch(key, sandbox, query, servers, transport).finally(() => this.#pending.delete(key));
       this.#pending.set(key, pending);
     }
-    if (!kept || !isGood(kept.response)) return pending;
+    if (!kept || !isGood(kept.rest)) return pending;
     const limit = new AbortController();
     const late = sleep(STALE_AFTER_MS, undefined, { signal: limit.signal }).catch(() => undefined);
     const forwarded = await Promise.race([pending, late]);
     limit.abort();
-    return forwarded && isGood(forwarded.response) ? forwarded : stale(kept);
+    return forwarded && isGood(forwarded.response) ? forwarded : again('stale', kept);
   }
 
   async #fetch(
@@ -108,7 +108,7 @@ export class Forwarder {
     const good = isGood(response);
     const seconds = good ? response.keep : FAILURE_SECONDS;
     const kept = this.cache.get(key, now);
-    if (!good && kept && isGood(kept.response)) kept.recheck = now + RECHECK_MS;
+    if (!good && kept && isGood(kept.rest)) kept.recheck = now + RECHECK_MS;
     else if (seconds > 0 && !response.truncated) this.cache.put(key, sandbox, response, seconds, now);
     return { how: answer ? 'forwarded' : 'failed', response, since: now, expires: now + seconds * 1000 };
   }
@@ -121,12 +121,8 @@ export class Forwarder {
   }
 }
 
-function fromCache({ response, since, expires }: Kept): Forwarded {
-  return { how: 'cached', response, since, expires };
-}
-
-function stale({ response, since, expires }: Kept): Forwarded {
-  return { how: 'stale', response, since, expires };
+function again(how: 'cached' | 'stale', kept: Kept): Forwarded {
+  return { how, response: responseOf(kept), since: kept.since, expires: kept.expires };
 }
 
 /** What makes answers differ: who is asked, the question but for case, and the bits that ask for more or less of it. */

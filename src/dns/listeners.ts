@@ -1,12 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { WeftError } from '../base/errors.js';
 import type { Chain } from './chain.js';
-import type { Counters } from './counters.js';
 import { Datagrams, type NativeDatagrams } from './datagrams.js';
-import { HIT_OUTCOMES } from './keep.js';
 import { Listener } from './listener.js';
 import { type NamespaceSockets, netnsIdentity } from './sockets.js';
 import type { Touched } from './tags.js';
+import type { Tally } from './tally.js';
 import type { SandboxView, View } from './view.js';
 
 /** Where a sandbox's resolver listens, and in which namespace (`DEV:INO`). */
@@ -30,10 +29,10 @@ export class Listeners {
   }
 
   /** The chain's, and what was answered before it came to the chain. */
-  get counters(): Counters {
-    const counters = { ...this.chain.counters };
-    for (const { sockets } of this.#open.values()) addHits(counters, sockets.udp.counts());
-    return counters;
+  get tally(): Tally {
+    const tally = this.chain.tally.copy();
+    for (const listener of this.#open.values()) addHits(tally, listener);
+    return tally;
   }
 
   get bound(): Record<string, BoundSandbox> {
@@ -111,18 +110,14 @@ export class Listeners {
   }
 
   #close(name: string, listener: Listener): void {
-    addHits(this.chain.counters, listener.sockets.udp.counts());
+    addHits(this.chain.tally, listener);
     listener.close();
     this.#open.delete(name);
   }
 }
 
-function addHits(counters: Counters, { hits, refused }: ReturnType<Listener['sockets']['udp']['counts']>): void {
-  for (const transport of ['udp', 'tcp'] as const) {
-    for (const outcome of HIT_OUTCOMES) {
-      counters[outcome] += hits[transport][outcome];
-      counters[transport] += hits[transport][outcome];
-    }
-  }
-  counters.socketErrors += refused;
+function addHits(tally: Tally, { sandbox, sockets }: Listener): void {
+  const { hits, refused } = sockets.udp.counts();
+  tally.addHits(sandbox, hits);
+  tally.total.socketErrors += refused;
 }

@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import { HEADER_BYTES } from './constants.js';
 
 /** Letters that make it all but impossible that somebody else writes a name by chance in the case that we chose. */
-const LETTERS_TO_BE_SURE = 10;
+const LETTERS_TO_BE_SURE = 16;
 /** Names have 255 octets at most: a bit for each. */
 const random = new Uint8Array(32);
 

@@ -1,6 +1,7 @@
 import type { ErrorBody } from '../base/errors.js';
 import type { Counters } from './counters.js';
 import type { BoundSandbox } from './listeners.js';
+import type { TallyJson } from './tally.js';
 import type { PatchJson, ViewJson } from './view-json.js';
 
 /** Files under the run directory. The socket is mode 0600 and carries NDJSON both ways, one reply a request, in order. */
@@ -36,7 +37,9 @@ export interface Status {
   revision: number;
   sandboxes: Record<string, BoundSandbox>;
   errors: Record<string, string>;
+  /** Of all sandboxes together, those that are gone too. */
   counters: Counters;
+  tally: TallyJson;
   /** Queries that wait for a name server now. */
   inFlight: number;
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Health } from './health.js';
 import { isGood, type Response } from './response.js';
 import type { Server } from './server-address.js';
@@ -35,7 +36,10 @@ export class Race {
   constructor(
     readonly health: Health,
     readonly askOne: AskOne,
-  ) {}
+  ) {
+    // Every server asked listens, each up to twice.
+    setMaxListeners(0, this.#over.signal);
+  }
 
   run(servers: readonly Server[]): Promise<Response | undefined> {
     const now = performance.now();

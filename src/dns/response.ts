@@ -29,7 +29,8 @@ export interface Response {
 }
 
 /** Does somebody who asks it of the next server get anything better? */
-export const isGood = ({ rcode }: Response): boolean => rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
+export const isGood = ({ rcode }: Pick<Response, 'rcode'>): boolean =>
+  rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
 
 /**
  * Read a reply whose header and question were found to belong to a query.

@@ -16,6 +16,8 @@ export interface ViewJson {
   revision: number;
   /** Seconds for which answers may be kept; LOCAL_TTL when not given. */
   ttl?: number;
+  /** Absolute path of a file to which a line is appended for each query. */
+  queryLog?: string;
   /** Name servers of the node: `ADDRESS` or `ADDRESS#PORT`. */
   upstreams: string[];
   /** By domain: asked for names there and below, instead of others. */
@@ -108,12 +110,21 @@ export const patchView = (view: View, json: unknown): View => finish(patchSteps(
  * @throws WEFT_INVALID_* naming the field: a view with an error anywhere is refused whole
  */
 export function* viewSteps(json: unknown): Steps<View> {
-  const fields = object(json, 'view', ['revision', 'ttl?', 'upstreams', 'split?', 'sandboxes', 'networks']);
+  const fields = object(json, 'view', [
+    'revision',
+    'ttl?',
+    'queryLog?',
+    'upstreams',
+    'split?',
+    'sandboxes',
+    'networks',
+  ]);
   return checked({
     revision: natural(fields.revision, 'revision'),
     ttl: fields.ttl === undefined ? LOCAL_TTL : natural(fields.ttl, 'view.ttl', TTL_MAX),
     upstreams: servers(fields.upstreams, 'view.upstreams'),
     split: parseSplit(fields.split, 'view.split', servers),
+    ...(fields.queryLog !== undefined && { queryLog: absolute(fields.queryLog, 'view.queryLog') }),
     sandboxes: yield* mapOf(fields.sandboxes, 'sandboxes', parseSandbox),
     networks: yield* networksOf(fields.networks),
   });
@@ -129,6 +140,7 @@ export function* patchSteps(view: View, json: unknown): Steps<View> {
     revision: natural(fields.revision, 'revision'),
     ttl: view.ttl,
     split: view.split,
+    ...(view.queryLog !== undefined && { queryLog: view.queryLog }),
     upstreams: fields.upstreams === undefined ? view.upstreams : servers(fields.upstreams, 'patch.upstreams'),
     sandboxes: yield* patched(view.sandboxes, fields.sandboxes, 'sandboxes', parseSandbox),
     networks: yield* renamed(yield* replaced(view.networks, fields.networks), fields.names),
@@ -183,12 +195,10 @@ function checked(view: View): View {
 
 function parseSandbox(json: unknown, at: string): SandboxView {
   const fields = object(json, at, ['netns', 'networks', 'dns?', 'split?', 'inside?', 'ports?', 'search?', 'hostname?']);
-  if (typeof fields.netns !== 'string' || !fields.netns.startsWith('/'))
-    throw invalid(`${at}.netns`, 'not an absolute path');
+  const netns = absolute(fields.netns, `${at}.netns`);
   if (fields.search !== undefined) strings(fields.search, `${at}.search`);
   if (fields.hostname !== undefined && typeof fields.hostname !== 'string')
     throw invalid(`${at}.hostname`, 'not a string');
-  const { netns } = fields;
   const inside = new Set(fields.inside === undefined ? [] : strings(fields.inside, `${at}.inside`));
   const own = (json: unknown, where: string) =>
     strings(json, where).map((text) =>
@@ -213,6 +223,11 @@ function parseSplit(json: unknown, at: string, parse: (json: unknown, at: string
   if (json === undefined) return new Map();
   const entries = Object.entries(object(json, at));
   return new Map(entries.map(([domain, list]) => [nameOf(domain, at), parse(list, `${at}.${domain}`)]));
+}
+
+function absolute(json: unknown, at: string): string {
+  if (typeof json === 'string' && json.startsWith('/')) return json;
+  throw invalid(at, 'not an absolute path');
 }
 
 function parsePorts(json: unknown, at: string): { udp: number; tcp: number } {

@@ -19,6 +19,8 @@ export interface View {
   revision: number;
   /** Seconds for which answers from the view may be kept. */
   ttl: number;
+  /** File to which a line is written for each query. */
+  queryLog?: string;
   /** The node's own name servers, in the order to try them. */
   upstreams: readonly Server[];
   split: Split;

@@ -29,7 +29,7 @@ test('what is put again, or too old, or too large, leaves nothing behind', (t) =
   cache.put('key', 'c', response(100), 60, 0);
   const { bytes } = cache;
   cache.put('key', 'd', response(100), 60, 0);
-  t.deepEqual([cache.bytes, cache.entries, cache.get('key', 0)?.owner], [bytes, 1, 'd']);
+  t.deepEqual([cache.bytes, cache.entries, cache.get('key', 0)?.share.owner], [bytes, 1, 'd']);
   cache.put('large', 'c', response(10_000), 60, 0);
   t.is(cache.get('large', 0), undefined);
   t.truthy(cache.get('key', 60_000), 'stale');
