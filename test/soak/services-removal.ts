@@ -26,6 +26,11 @@ interface Drained {
 
 /** How long connections may take to leave; nothing is cut in a run that is as it should be. */
 const LEAVE_MS = patient(30_000);
+/**
+ * A drain begins before its clients are told to leave, and counts connections that are half open in the balancer's eyes for as
+ * long as it remembers them.
+ */
+const DRAIN_MS = 4 * LEAVE_MS;
 
 /** Backends of the service that is called are taken away, in all ways there are. */
 export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
@@ -64,7 +69,7 @@ export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
       // Node 1 has the backend that stays.
       const names = node > 1 && random.chance(0.3) ? movingOn(node).filter((each) => !soak.out.has(each)) : [name];
       const targets = names.length > 1 ? [{ node: `n${node}` }] : idsOf(name).map((endpoint) => ({ endpoint }));
-      const asked = targets.map((target) => post(soak, name, '/v1/drain', { ...target, timeoutMs: LEAVE_MS }));
+      const asked = targets.map((target) => post(soak, name, '/v1/drain', { ...target, timeoutMs: DRAIN_MS }));
       for (const each of names) await until(`${each} drains`, () => is(soak, each, 'draining'), 20_000);
       await tellAll(soak);
       await turn(soak);
