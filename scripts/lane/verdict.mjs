@@ -2,6 +2,8 @@
 import { TapReader } from './tap.mjs';
 
 const STDERR_KEPT = 64 * 1024;
+/** What tap says on standard error, with status 0, of a test or an assertion that came after its parent had ended. */
+const UNHEARD = /subtest after parent|assertion after end\(\)/;
 
 /**
  * @typedef {import('./tap.mjs').Score & { file: string, seconds: number, notes: string[], stderr: string[] }} Verdict
@@ -42,6 +44,8 @@ export class Judge {
     if (lost !== undefined) fail(lost);
     else if (timedOut || code === 124) fail('the file ran out of time');
     else if (code !== 0 && score.failed === 0) fail(`the file ended with exit status ${code}`);
+    const unheard = lines.find((line) => UNHEARD.test(line));
+    if (unheard !== undefined && score.failed === 0) fail(`part of the file did not count: ${unheard.trim()}`);
     for (const line of own) if (line.startsWith('leaked ')) fail(`leaked namespace ${line.slice(7)}`);
     return {
       ...score,
