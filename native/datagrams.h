@@ -136,6 +136,13 @@ void listen_to(struct datagrams *datagrams, struct endpoint *endpoint, bool deaf
 struct receiver *receiver_new(void);
 /* The thread; ends after `stopped` was set and wake_fd written to. */
 void *datagrams_body(void *datagrams);
+void datagrams_unref(struct datagrams *datagrams);
+/* Keep and send what a callback asked for. */
+void datagrams_flush(struct datagrams *datagrams);
+/* The first arguments of an operation: a thread that runs, and one of its sockets. False: thrown. */
+bool datagrams_begin(napi_env env, napi_callback_info cbinfo, const char *op, struct call *call,
+                     struct datagrams **datagrams);
+bool arg_endpoint(struct call *call, const struct datagrams *datagrams, struct endpoint **endpoint);
 /* A sheaf that has reached the loop. */
 void datagrams_settle(napi_env env, struct job *job);
 /* Send each message to where it is addressed; returns how many the kernel refused. */
