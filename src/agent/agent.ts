@@ -36,6 +36,7 @@ import { probe as probeHealth } from './health/probe.js';
 import { HOST_SOCKETS } from './host-sockets.js';
 import { kernelReaders } from './inspect/readers.js';
 import { inspect, inspectable } from './inspect.js';
+import { viewSettings } from './live-view.js';
 import { Locations } from './locations.js';
 import { Leftovers } from './memory.js';
 import { metricsText } from './metrics.js';
@@ -108,10 +109,7 @@ export class Agent implements AgentPort {
     this.names = new Names({
       runDir: options.runDir,
       logLevel: options.logLevel,
-      settings: {
-        ...{ ttl: options.dnsTtl, split: options.dnsSplit },
-        ...(options.dnsQueryLog !== undefined && { queryLog: options.dnsQueryLog }),
-      },
+      settings: viewSettings(options),
       spaces: this.#spaces,
       wish: () => this.store.wish,
       location: (ns) => this.#locations.of(ns),

@@ -4,6 +4,7 @@ import { type NamesPatch, NameTable, type NetworkNames } from '../network/name-t
 import { AffectedNames, type SandboxNames, sandboxNames } from '../network/names-view.js';
 import { namedNetworks } from '../network/on-network.js';
 import { hasOwnNamespace } from '../network/sandbox.js';
+import type { Options } from './options.js';
 
 /** Where the resolver finds the namespace of a sandbox. */
 export type NetnsPath = (sandbox: string) => string;
@@ -12,6 +13,12 @@ export type LastPorts = (sandbox: string) => { udp: number; tcp: number } | unde
 
 /** What the agent's options say, for as long as it runs. */
 export type ViewSettings = Pick<ViewJson, 'ttl' | 'split' | 'queryLog'>;
+
+export const viewSettings = ({ dnsTtl, dnsSplit, dnsQueryLog }: Options): ViewSettings => ({
+  ttl: dnsTtl,
+  split: dnsSplit,
+  ...(dnsQueryLog !== undefined && { queryLog: dnsQueryLog }),
+});
 
 /**
  * The view that the resolver should have, entry by entry, and which entries it has not been told of. An entry is made
