@@ -1,5 +1,6 @@
 import { patient, until } from '../support/lab.js';
 import { TARGET } from '../support/mesh-lab.js';
+import type { Random } from './random.js';
 import { probedIdsOf } from './services-health.js';
 import {
   anyWhenAllRun,
@@ -32,18 +33,24 @@ const LEAVE_MS = patient(30_000);
  */
 const DRAIN_MS = 4 * LEAVE_MS;
 
+/** As a rolling update does: no new connections first, then those that began before are through; then it may go. */
+async function drained(soak: Services, random: Random) {
+  const name = anyWhenAllRun(soak, random);
+  if (!name) return undefined;
+  await change(soak, name, { state: 'draining' }, WAIT);
+  await tellAll(soak);
+  await turn(soak);
+  return name;
+}
+
 /** Backends of the service that is called are taken away, in all ways there are. */
 export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
   {
     name: 'retire',
     weight: 3,
     async run(soak, random) {
-      const name = anyWhenAllRun(soak, random);
+      const name = await drained(soak, random);
       if (!name) return undefined;
-      // As a rolling update does: no new connections first, then those that began before are through, then it goes.
-      await change(soak, name, { state: 'draining' }, WAIT);
-      await tellAll(soak);
-      await turn(soak);
       const how = random.chance(0.5) ? 'unhealthy' : 'disconnected';
       const remove = async () => {
         await (how === 'unhealthy' ? change(soak, name, { state: how }, WAIT) : disconnect(soak, name));
@@ -84,11 +91,8 @@ export const REMOVAL_OPERATIONS: readonly Operation<Services>[] = [
     name: 'deadline',
     weight: 1,
     async run(soak, random) {
-      const name = anyWhenAllRun(soak, random);
+      const name = await drained(soak, random);
       if (!name) return undefined;
-      await change(soak, name, { state: 'draining' }, WAIT);
-      await tellAll(soak);
-      await turn(soak);
       const timeoutMs = random.int(300);
       await breaks(soak, { backends: [name] }, async () => {
         await Promise.all(idsOf(name).map((endpoint) => post(soak, name, '/v1/drain', { endpoint, timeoutMs })));
